@@ -1,0 +1,60 @@
+//! The shells a gateway serves, as its source (manifest files, or a cluster) last saw them.
+//!
+//! A source publishes whole, immutable [`Catalog`]s through a `tokio::sync::watch` channel; whoever follows shells (routes,
+//! the list, live sessions) compares the newest with what it used.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{api::SessionLimits, ssh};
+
+/// Names a WebShell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShellKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ShellKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A WebShell, ready to be opened or with the reason why not.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which WebShell.
+    pub key: ShellKey,
+    /// `user@host:port`, for the list; empty when not known.
+    pub target: String,
+    /// What is needed to open it, or a sentence for the user that says what to do.
+    pub access: Result<Arc<Access>, String>,
+}
+
+/// Everything a session needs of its WebShell.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Where to.
+    pub target: ssh::Target,
+    /// With what.
+    pub credentials: ssh::Credentials,
+    /// Which host keys are trusted.
+    pub host_keys: ssh::HostKeys,
+    /// What to run there.
+    pub program: ssh::Program,
+    /// How long the dial and the handshake may take, together.
+    pub connect_timeout: std::time::Duration,
+    /// Limits of its sessions; changes apply to live ones.
+    pub limits: SessionLimits,
+    /// Whether the shell may write to the browser's clipboard (OSC 52).
+    pub clipboard_write: bool,
+}
+
+/// All shells of a gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// By namespace and name.
+    pub shells: BTreeMap<ShellKey, Entry>,
+}

@@ -1,0 +1,3 @@
+//! The `webshell` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One terminal: its replay buffer, flow control, limits and registry.

@@ -1,0 +1,109 @@
+//! The SSH side: everything that touches russh, whose types never leave this module.
+//!
+//! [`open`] dials the target, checks its host key, authenticates and starts a shell on a pty. Output is handed to a
+//! closure as it arrives and is held back with the [`Gate`]; input and window changes go through [`Shell`].
+
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+
+/// Where the shell is, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A DNS name, an IPv4 address or an IPv6 address without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The user to log in as.
+    pub user: String,
+}
+
+/// What to authenticate with. Absent members are not tried.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// For `password`, and for keyboard-interactive where the question is for a password.
+    pub password: Option<SecretString>,
+    /// A private key in OpenSSH, PKCS#8 or PEM form.
+    pub private_key: Option<SecretString>,
+    /// Decrypts `private_key`.
+    pub passphrase: Option<SecretString>,
+    /// An OpenSSH user certificate for `private_key`.
+    pub certificate: Option<String>,
+}
+
+/// The size of a terminal window (RFC 4254, 6.2 and 6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Columns.
+    pub cols: u16,
+    /// Rows.
+    pub rows: u16,
+    /// Width in pixels, 0 when not known.
+    pub width: u16,
+    /// Height in pixels, 0 when not known.
+    pub height: u16,
+}
+
+/// How far the way to the shell has been gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Resolving the host's name.
+    Resolve,
+    /// Connecting by TCP.
+    Dial,
+    /// Exchanging keys and checking the host's.
+    Handshake,
+    /// Proving who we are.
+    Authenticate,
+    /// Opening the channel, the pty and the shell.
+    Open,
+}
+
+/// What happens on the way to the shell.
+#[derive(Debug)]
+pub enum Event {
+    /// The next step was begun.
+    Step(Step),
+    /// The server's banner (RFC 4252, 5.4), as sent: not yet fit for a terminal.
+    Banner(String),
+    /// A question for the user.
+    Question(Question),
+    /// A remark on the host key: learned on first use, or not checked.
+    HostKeyNotice(String),
+}
+
+/// A keyboard-interactive request (RFC 4256, 3.2).
+#[derive(Debug)]
+pub struct Question {
+    /// Its title, may be empty.
+    pub name: String,
+    /// What to do, may be empty.
+    pub instruction: String,
+    /// The questions; an answer is due for each.
+    pub prompts: Vec<Prompt>,
+    /// Takes the answers; dropped, it cancels the authentication.
+    pub reply: oneshot::Sender<Vec<SecretString>>,
+}
+
+/// One line to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// What to ask.
+    pub text: String,
+    /// Whether the answer may be shown while it is typed.
+    pub echo: bool,
+}
+
+/// Which host keys are trusted, and what happens with others.
+#[derive(Clone, Debug)]
+pub struct HostKeys;
+
+/// What runs on the pty.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// `TERM` on the far side.
+    pub term: String,
+    /// Variables asked for with `env` requests; a server may ignore them.
+    pub env: Vec<(String, String)>,
+    /// A command instead of the user's shell.
+    pub command: Option<String>,
+}
