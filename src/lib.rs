@@ -2,7 +2,8 @@
 //!
 //! One binary plays every role; `main.rs` hands over to one of them. The modules, from the inside out: [`protocol`] and
 //! [`api`] are pure and depend on nothing of ours, [`ssh`] reaches the VM, [`session`] joins the two, [`gateway`] serves
-//! browsers, and [`local`] runs a gateway from manifest files. See `docs/architecture.md`.
+//! browsers, and [`local`] runs a gateway from manifest files. [`telemetry`] serves them all. See
+//! `docs/architecture.md`.
 
 pub mod api;
 pub mod gateway;
@@ -10,3 +11,4 @@ pub mod local;
 pub mod protocol;
 pub mod session;
 pub mod ssh;
+pub mod telemetry;
