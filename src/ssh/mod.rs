@@ -3,8 +3,20 @@
 //! [`open`] dials the target, checks its host key, authenticates and starts a shell on a pty. Output is handed to a
 //! closure as it arrives and is held back with the [`Gate`]; input and window changes go through [`Shell`].
 
+mod host_keys;
+#[cfg(test)]
+mod keygen;
+mod known_hosts;
+mod learned_keys;
+
 use secrecy::SecretString;
 use tokio::sync::oneshot;
+
+pub use host_keys::{
+    ExpectedKey, HostKeyError, HostKeyPolicy, HostKeyProblem, HostKeyRejection, HostKeys, PresentedKey,
+};
+pub use known_hosts::{KnownHosts, KnownHostsError, LineProblem, Place};
+pub use learned_keys::{LearnedKeys, LearnedKeysError};
 
 /// Where the shell is, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +104,6 @@ pub struct Prompt {
     /// Whether the answer may be shown while it is typed.
     pub echo: bool,
 }
-
-/// Which host keys are trusted, and what happens with others.
-#[derive(Clone, Debug)]
-pub struct HostKeys;
 
 /// What runs on the pty.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,64 @@
+//! Keys, certificates and hashed files for tests, made by the real `ssh-keygen`.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use russh::keys::{Certificate, PublicKey};
+
+/// A directory of keys, removed when dropped.
+pub(super) struct Keygen {
+    directory: tempfile::TempDir,
+}
+
+impl Keygen {
+    pub(super) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Makes a key of a type as `ssh-keygen -t` names it.
+    pub(super) fn key(&self, name: &str, kind: &str) -> PublicKey {
+        self.run(&["-q", "-t", kind, "-N", "", "-C", "", "-f", name]);
+        PublicKey::from_openssh(&self.read(&format!("{name}.pub"))).unwrap()
+    }
+
+    /// Signs the key `name` by `authority`; `options` say for whom and until when.
+    pub(super) fn certificate(&self, name: &str, authority: &str, options: &[&str]) -> Certificate {
+        let file = format!("{name}.pub");
+        self.run(&[&["-q", "-s", authority, "-I", "test"], options, &[&file]].concat());
+        Certificate::from_openssh(&self.read(&format!("{name}-cert.pub"))).unwrap()
+    }
+
+    /// Hashes the names of a known_hosts text.
+    pub(super) fn hash(&self, known_hosts: &str) -> String {
+        fs::write(self.path("known_hosts"), known_hosts).unwrap();
+        self.run(&["-H", "-f", "known_hosts"]);
+        self.read("known_hosts")
+    }
+
+    /// Whether OpenSSH finds a name, as a lookup spells it, in a known_hosts text.
+    pub(super) fn finds(&self, known_hosts: &str, name: &str) -> bool {
+        fs::write(self.path("known_hosts"), known_hosts).unwrap();
+        let arguments = ["-F", name, "-f", "known_hosts"];
+        let output = Command::new("ssh-keygen").args(arguments).current_dir(self.directory.path()).output().unwrap();
+        output.status.success() && !output.stdout.is_empty()
+    }
+
+    /// What `ssh-keygen -l` says of the key `name`.
+    pub(super) fn fingerprint(&self, name: &str) -> String {
+        let output = self.run(&["-l", "-f", &format!("{name}.pub")]);
+        output.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new("ssh-keygen").args(arguments).current_dir(self.directory.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
