@@ -6,6 +6,7 @@
 //! `docs/architecture.md`.
 
 pub mod api;
+pub mod catalog;
 pub mod gateway;
 pub mod local;
 pub mod protocol;

@@ -1,3 +1,1 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
-
-pub mod catalog;

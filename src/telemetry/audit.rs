@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::info;
 
-use crate::gateway::catalog::ShellKey;
+use crate::catalog::ShellKey;
 
 /// The target of audit lines, by which collectors can part them from the rest.
 pub const TARGET: &str = "audit";

@@ -1,0 +1,224 @@
+//! The replay buffer: output that the client has not acknowledged yet, by position. Pure.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, BytesMut};
+
+/// How much may be unacknowledged while a client is attached, in bytes: what a slow client still has to read after a
+/// Ctrl-C, and enough for a quick one never to wait.
+pub const WINDOW: usize = 256 * 1024;
+/// Reading goes on once this little is unacknowledged, in bytes.
+const LOW: usize = WINDOW / 2;
+/// How much is held while nobody is attached, in bytes: a build goes on behind a closed lid.
+pub const DETACHED_WINDOW: usize = 4 * 1024 * 1024;
+/// More than this beyond a window cannot be in flight from an honest server (a re-key holds the transport open, and what
+/// the SSH window allows still arrives), so it ends the session.
+pub const OVERSHOOT: usize = 8 * 1024 * 1024;
+/// A buffer this small is not worth giving back.
+const KEEP: usize = 1024;
+
+/// Unacknowledged output. Positions count from the session's first byte.
+#[derive(Debug, Default)]
+pub struct Replay {
+    bytes: VecDeque<u8>,
+    /// The position of the first byte held: everything before it is acknowledged.
+    start: u64,
+    /// The position of the next byte to be sent to the client.
+    sent: u64,
+    paused: bool,
+}
+
+impl Replay {
+    /// Adds output.
+    pub fn push(&mut self, output: &[u8]) {
+        self.bytes.extend(output);
+    }
+
+    /// Moves what may be sent next behind `message`, at most `max` bytes, and says up to which position it goes;
+    /// `None` when there is nothing, or the client has to acknowledge first.
+    pub fn send(&mut self, message: &mut BytesMut, max: usize) -> Option<u64> {
+        let length = self.sendable().min(max);
+        if length == 0 {
+            return None;
+        }
+        let from = self.unacknowledged_sent();
+        let (front, back) = self.bytes.as_slices();
+        let in_front = front.get(from..).unwrap_or_default();
+        let in_back = back.get(from.saturating_sub(front.len())..).unwrap_or_default();
+        let first = in_front.len().min(length);
+        message.put_slice(in_front.get(..first).unwrap_or_default());
+        message.put_slice(in_back.get(..length - first).unwrap_or_default());
+        self.sent += length as u64;
+        Some(self.sent)
+    }
+
+    /// How much may be sent now, in bytes.
+    pub fn sendable(&self) -> usize {
+        let sent = self.unacknowledged_sent();
+        self.bytes.len().min(WINDOW).saturating_sub(sent)
+    }
+
+    /// Lets go of what lies before `position`, which lies within what was sent.
+    pub fn acknowledge(&mut self, position: u64) {
+        let length = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let length = length.min(self.unacknowledged_sent());
+        self.bytes.drain(..length);
+        self.start += length as u64;
+        if self.bytes.capacity() > KEEP && self.bytes.capacity() / 4 > self.bytes.len() {
+            self.bytes.shrink_to(self.bytes.len() * 2);
+        }
+    }
+
+    /// Begins sending again from `position`, or from the oldest byte held where that is later. `None` where the position
+    /// lies beyond what there is.
+    pub fn rewind(&mut self, position: u64) -> Option<u64> {
+        if position > self.end() {
+            return None;
+        }
+        self.sent = position.max(self.start);
+        self.acknowledge(self.sent);
+        Some(self.sent)
+    }
+
+    /// Whether the transport is to be held back, given whether a client is attached; changes with hysteresis.
+    pub fn paused(&mut self, attached: bool) -> bool {
+        let (high, low) = if attached { (WINDOW, LOW) } else { (DETACHED_WINDOW, DETACHED_WINDOW / 2) };
+        let held = self.bytes.len();
+        self.paused = if self.paused { held > low } else { held >= high };
+        self.paused
+    }
+
+    /// Whether a server sent more than flow control can explain.
+    pub fn is_overrun(&self) -> bool {
+        self.bytes.len() > DETACHED_WINDOW + OVERSHOOT
+    }
+
+    /// The position behind the last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// Whether every byte was sent.
+    pub fn is_sent(&self) -> bool {
+        self.sent == self.end()
+    }
+
+    /// The position behind the last byte sent.
+    pub fn position(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of the bytes held were sent already.
+    fn unacknowledged_sent(&self) -> usize {
+        usize::try_from(self.sent - self.start).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(replay: &mut Replay, max: usize) -> Vec<u8> {
+        let mut message = BytesMut::new();
+        replay.send(&mut message, max);
+        message.to_vec()
+    }
+
+    #[test]
+    fn a_client_that_acknowledges_nothing_gets_one_window() {
+        let mut replay = Replay::default();
+        replay.push(&vec![7; 2 * WINDOW]);
+        let mut got = 0;
+        while replay.sendable() > 0 {
+            got += take(&mut replay, 10_000).len();
+        }
+        assert_eq!(got, WINDOW);
+        replay.acknowledge(1);
+        assert_eq!(take(&mut replay, 10_000).len(), 1);
+    }
+
+    #[test]
+    fn the_transport_pauses_at_the_high_mark_and_goes_on_at_the_low_one() {
+        let mut replay = Replay::default();
+        replay.push(&vec![0; WINDOW - 1]);
+        assert!(!replay.paused(true));
+        replay.push(&[0]);
+        assert!(replay.paused(true));
+        while !take(&mut replay, WINDOW).is_empty() {}
+        replay.acknowledge(LOW as u64 - 1);
+        assert!(replay.paused(true), "above the low mark");
+        replay.acknowledge(LOW as u64);
+        assert!(!replay.paused(true));
+    }
+
+    #[test]
+    fn more_is_held_while_nobody_is_attached() {
+        let mut replay = Replay::default();
+        replay.push(&vec![0; DETACHED_WINDOW - 1]);
+        assert!(!replay.paused(false));
+        replay.push(&[0]);
+        assert!(replay.paused(false));
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let mut replay = Replay::default();
+        for _ in 0..16 {
+            replay.push(&vec![0; WINDOW / 4]);
+            while replay.sendable() > 0 {
+                take(&mut replay, 32 * 1024);
+            }
+            replay.acknowledge(replay.position());
+        }
+        assert!(replay.bytes.capacity() <= KEEP, "{} bytes kept", replay.bytes.capacity());
+    }
+
+    #[test]
+    fn a_position_from_the_future_is_refused() {
+        let mut replay = Replay::default();
+        replay.push(b"abc");
+        assert_eq!(replay.rewind(4), None);
+        assert_eq!(replay.rewind(3), Some(3));
+    }
+
+    proptest! {
+        /// However output, sending, acknowledgements and resumes interleave, a client that keeps what it received sees the
+        /// stream exactly once.
+        #[test]
+        fn every_byte_arrives_once_and_in_order(steps in proptest::collection::vec((0u8..4, 0usize..5000), 1..200)) {
+            let mut replay = Replay::default();
+            let (mut pushed, mut received, mut acked) = (Vec::new(), Vec::new(), 0usize);
+            for (step, amount) in steps {
+                match step {
+                    0 => {
+                        let output: Vec<u8> = (0..amount).map(|i| (pushed.len() + i).wrapping_mul(31) as u8).collect();
+                        replay.push(&output);
+                        pushed.extend(output);
+                    }
+                    1 => received.extend(take(&mut replay, amount)),
+                    2 => {
+                        acked = (acked + amount).min(received.len());
+                        replay.acknowledge(acked as u64);
+                    }
+                    // The connection breaks: what was on its way is lost, back to somewhere after the last ack.
+                    _ => {
+                        let kept = acked + amount.min(received.len() - acked);
+                        received.truncate(kept);
+                        prop_assert_eq!(replay.rewind(kept as u64), Some(kept as u64));
+                        acked = kept;
+                    }
+                }
+                prop_assert_eq!(&received[..], &pushed[..received.len()]);
+            }
+            loop {
+                let part = take(&mut replay, 1000);
+                if part.is_empty() { break }
+                received.extend(part);
+                replay.acknowledge(received.len() as u64);
+            }
+            prop_assert_eq!(received, pushed);
+        }
+    }
+}
