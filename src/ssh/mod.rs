@@ -3,20 +3,31 @@
 //! [`open`] dials the target, checks its host key, authenticates and starts a shell on a pty. Output is handed to a
 //! closure as it arrives and is held back with the [`Gate`]; input and window changes go through [`Shell`].
 
+mod auth;
+mod dial;
+mod failure;
+mod gate;
+mod handler;
 mod host_keys;
+mod identity;
 #[cfg(test)]
 mod keygen;
 mod known_hosts;
 mod learned_keys;
+mod shell;
 
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 
+pub use failure::{Attempt, Failure, Phase};
+pub use gate::Gate;
+pub use handler::{End, RekeyLimits};
 pub use host_keys::{
     ExpectedKey, HostKeyError, HostKeyPolicy, HostKeyProblem, HostKeyRejection, HostKeys, PresentedKey,
 };
 pub use known_hosts::{KnownHosts, KnownHostsError, LineProblem, Place};
 pub use learned_keys::{LearnedKeys, LearnedKeysError};
+pub use shell::{Ended, Request, Shell, open};
 
 /// Where the shell is, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

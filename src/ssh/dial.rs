@@ -1,0 +1,171 @@
+//! Connecting by TCP: every address a name has, IPv4 and IPv6, within one time limit.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    select,
+    sync::mpsc,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    Event, Step, Target,
+    failure::{Failure, Phase},
+};
+
+/// How long one address has before the next is tried beside it (RFC 8305, section 5). So a time limit of seconds is
+/// enough for many addresses that don't answer.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long what was written may stay unacknowledged before the connection counts as dead. It is what notices a dead
+/// peer while nothing is read.
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Probes of an idle connection. SSH has keepalives of its own; these keep the state of firewalls during log-in.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(15));
+
+/// Resolves the target's name and connects to the first of its addresses that answers.
+pub(super) async fn dial(
+    target: &Target,
+    deadline: Instant,
+    events: &mpsc::Sender<Event>,
+) -> Result<TcpStream, Failure> {
+    // Nobody who listens for the steps is no reason not to take them.
+    let _ = events.send(Event::Step(Step::Resolve)).await;
+    let addresses = match timeout_at(deadline, lookup_host((target.host.as_str(), target.port))).await {
+        Ok(Ok(addresses)) => interleave(addresses.collect()),
+        Ok(Err(error)) => return Err(Failure::Dns { host: target.host.clone(), detail: error.to_string() }),
+        Err(_) => return Err(Failure::Timeout { phase: Phase::Resolve, detail: target.host.clone() }),
+    };
+    if addresses.is_empty() {
+        return Err(Failure::Dns { host: target.host.clone(), detail: "no address".to_owned() });
+    }
+    let _ = events.send(Event::Step(Step::Dial)).await;
+    connect(addresses, deadline).await
+}
+
+/// Connects to the first address that answers; each is begun in its turn, a little after the one before it.
+async fn connect(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Failure> {
+    let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut waiting = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut errors = Vec::new();
+    let race = async {
+        loop {
+            match waiting.next() {
+                Some(address) => attempts.push(attempt(address)),
+                None if attempts.is_empty() => return Err(failure(&errors)),
+                None => {}
+            }
+            select! {
+                Some((address, result)) = attempts.next() => match result {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => errors.push((address, error)),
+                },
+                () = sleep(ATTEMPT_DELAY), if waiting.len() > 0 => {}
+            }
+        }
+    };
+    timeout_at(deadline, race).await.unwrap_or(Err(Failure::Timeout { phase: Phase::Dial, detail: all }))
+}
+
+async fn attempt(address: SocketAddr) -> (SocketAddr, io::Result<TcpStream>) {
+    let connected = async {
+        let stream = TcpStream::connect(address).await?;
+        // A keystroke must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        Ok(stream)
+    };
+    (address, connected.await)
+}
+
+/// Alternates between the families, beginning with the resolver's favourite (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return addresses };
+    let (favourites, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first);
+    let (mut favourites, mut others) = (favourites.into_iter(), others.into_iter());
+    let mut order = Vec::new();
+    while favourites.len() + others.len() > 0 {
+        order.extend(favourites.next());
+        order.extend(others.next());
+    }
+    order
+}
+
+/// Sums up why no address could be connected to. A refusal tells most: there is a host, and nothing listens.
+fn failure(errors: &[(SocketAddr, io::Error)]) -> Failure {
+    let detail = errors.iter().map(|(address, error)| format!("{address}: {error}")).collect::<Vec<_>>().join("; ");
+    let any = |kind| errors.iter().any(|(_, error)| error.kind() == kind);
+    if any(io::ErrorKind::ConnectionRefused) {
+        Failure::Refused { detail }
+    } else if any(io::ErrorKind::TimedOut) {
+        Failure::Timeout { phase: Phase::Dial, detail }
+    } else {
+        Failure::Unreachable { detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn addresses(text: &str) -> Vec<SocketAddr> {
+        text.split_whitespace().map(|a| a.parse().unwrap()).collect()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// A loopback address where nothing listens.
+    async fn deaf() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    #[test]
+    fn families_alternate_beginning_with_the_first() {
+        let order = interleave(addresses("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1 2.2.2.2:1"));
+        assert_eq!(order, addresses("[::1]:1 1.1.1.1:1 [::2]:1 2.2.2.2:1 [::3]:1"));
+        let order = interleave(addresses("1.1.1.1:1 2.2.2.2:1"));
+        assert_eq!(order, addresses("1.1.1.1:1 2.2.2.2:1"));
+        assert_eq!(interleave(Vec::new()), []);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_followed_by_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = connect(vec![deaf().await, deaf().await, address], soon()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn refusals_name_every_address() {
+        let (a, b) = (deaf().await, deaf().await);
+        let failure = connect(vec![a, b], soon()).await.unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Refused { detail }
+            if detail.contains(&a.to_string()) && detail.contains(&b.to_string())),
+            "{failure:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_is_a_failure_of_dns() {
+        let target = Target { host: "no-such-host.invalid".to_owned(), port: 22, user: "u".to_owned() };
+        let (events, _receiver) = mpsc::channel(8);
+        let failure = dial(&target, soon(), &events).await.unwrap_err();
+        assert!(matches!(failure, Failure::Dns { host, .. } if host == "no-such-host.invalid"));
+    }
+}
