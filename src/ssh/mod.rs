@@ -4,6 +4,7 @@
 //! closure as it arrives and is held back with the [`Gate`]; input and window changes go through [`Shell`].
 
 mod auth;
+mod demo;
 mod dial;
 mod failure;
 mod gate;
@@ -19,6 +20,7 @@ mod shell;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 
+pub use demo::{Demo, DemoError};
 pub use failure::{Attempt, Failure, Phase};
 pub use gate::Gate;
 pub use handler::{End, RekeyLimits};
