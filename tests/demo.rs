@@ -212,10 +212,10 @@ async fn each_start_has_a_new_host_key_on_loopback() {
 }
 
 #[tokio::test]
-async fn fifty_megabytes_go_both_ways_at_once_unchanged() {
+async fn fifty_megabytes_go_both_ways_at_once_unchanged_through_many_key_exchanges() {
     let fixture = Fixture::start().await;
     let sent = noise(50 << 20);
-    let mut ssh = fixture.command("cat");
+    let mut ssh = fixture.ssh().args(["-o", "RekeyLimit=4M", "127.0.0.1", "cat"]).spawn().unwrap();
     let (mut stdin, mut stdout) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
     let writing = async {
         stdin.write_all(&sent).await.unwrap();
