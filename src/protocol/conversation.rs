@@ -58,10 +58,8 @@ impl Conversation {
             (ClientMessage::Hello(_), true) => return Err(Misuse::SecondHello),
             (_, false) => return Err(Misuse::BeforeHello),
             (&ClientMessage::Ack(position), true) => self.acknowledge(position)?,
-            (ClientMessage::Answer(answer), true) => {
-                if self.asked.take() != Some(answer.id) {
-                    return Err(Misuse::UnaskedAnswer);
-                }
+            (ClientMessage::Answer(answer), true) if self.asked.take() != Some(answer.id) => {
+                return Err(Misuse::UnaskedAnswer);
             }
             _ => {}
         }

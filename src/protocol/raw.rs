@@ -39,15 +39,27 @@ pub enum Run<'a> {
 }
 
 /// Cuts the next run from the front of `bytes`: runs put together are the bytes again. `None` when nothing is left.
+///
+/// Everything from the first to the last invalid byte is one run, so that binary output makes few frames.
 pub fn next_run(bytes: &[u8]) -> Option<(Run<'_>, &[u8])> {
-    let chunk = bytes.utf8_chunks().next()?;
-    let (valid, invalid) = (chunk.valid(), chunk.invalid());
-    if !valid.is_empty() {
-        return bytes.get(valid.len()..).map(|rest| (Run::Text(valid), rest));
+    let mut chunks = bytes.utf8_chunks();
+    let first = chunks.next()?;
+    if !first.valid().is_empty() {
+        return bytes.get(first.valid().len()..).map(|rest| (Run::Text(first.valid()), rest));
     }
-    let rest = bytes.get(invalid.len()..)?;
-    let could_go_on = rest.is_empty() && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
-    Some((if could_go_on { Run::Incomplete(invalid) } else { Run::Binary(invalid) }, rest))
+    let (mut end, mut binary) = (0, 0);
+    for chunk in std::iter::once(first).chain(chunks) {
+        end += chunk.valid().len() + chunk.invalid().len();
+        let incomplete =
+            end == bytes.len() && std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+        if !chunk.invalid().is_empty() && !incomplete {
+            binary = end;
+        }
+    }
+    match bytes.split_at_checked(binary)? {
+        ([], incomplete) => Some((Run::Incomplete(incomplete), &[])),
+        (run, rest) => Some((Run::Binary(run), rest)),
+    }
 }
 
 #[cfg(test)]
@@ -105,9 +117,10 @@ mod tests {
                 }
             }
         }
+        let mixed = b"ok\xffab\xfeok\xc3";
         assert_eq!(
-            runs(b"ok\xff\xfeok"),
-            [Run::Text("ok"), Run::Binary(b"\xff"), Run::Binary(b"\xfe"), Run::Text("ok")]
+            runs(mixed),
+            [Run::Text("ok"), Run::Binary(b"\xffab\xfe"), Run::Text("ok"), Run::Incomplete(b"\xc3")]
         );
     }
 

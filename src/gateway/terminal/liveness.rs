@@ -1,0 +1,85 @@
+//! Whether a connection's other end is still there, judged by what is heard of it, never by acknowledgements.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Interval, MissedTickBehavior},
+};
+use tokio_websockets::Message;
+
+use super::Stream;
+
+/// Between our pings: well below the common 60 s idle limit of proxies.
+const PING: Duration = Duration::from_secs(20);
+/// A connection that is silent for this long, three pings, is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How many pings a client may send between two pongs: each is queued an answer, and a client that does not read would let the queue grow.
+const MAX_PINGS: u32 = 1000;
+
+/// When something was last heard, or could be written.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    last: Mutex<Instant>,
+    pings: Mutex<u32>,
+}
+
+impl Liveness {
+    pub(super) fn new() -> Self {
+        Liveness { last: Mutex::new(Instant::now()), pings: Mutex::new(0) }
+    }
+
+    /// Notes a sign of life.
+    pub(super) fn seen(&self) {
+        *self.last.lock() = Instant::now();
+    }
+
+    /// When to ping.
+    pub(super) fn pings() -> Interval {
+        let mut interval = tokio::time::interval_at(Instant::now() + PING, PING);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    }
+
+    /// The next message with content; `None` when the connection is closed, broken or silent for too long.
+    pub(super) async fn next<S>(&self, stream: &mut Stream<S>) -> Option<Message>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Time spent elsewhere, waiting for the shell to take input, is not the client's silence.
+        self.seen();
+        let silence = tokio::time::sleep(SILENCE);
+        tokio::pin!(silence);
+        loop {
+            tokio::select! {
+                biased;
+                message = stream.next() => {
+                    let message = message?.ok()?;
+                    self.seen();
+                    if message.is_ping() {
+                        let mut pings = self.pings.lock();
+                        *pings += 1;
+                        if *pings > MAX_PINGS {
+                            return None;
+                        }
+                    } else if message.is_pong() {
+                        *self.pings.lock() = 0;
+                    } else if message.is_close() {
+                        return None;
+                    } else {
+                        return Some(message);
+                    }
+                }
+                () = &mut silence => {
+                    let last = *self.last.lock();
+                    if last.elapsed() >= SILENCE {
+                        return None;
+                    }
+                    silence.as_mut().reset(last + SILENCE);
+                }
+            }
+        }
+    }
+}

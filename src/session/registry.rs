@@ -1,0 +1,289 @@
+//! All sessions of a gateway: who may begin or resume one, and when all must end.
+
+use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Attachment, Session,
+    input::WINDOW,
+    tokens::{Token, Tokens},
+};
+use crate::{
+    api::SessionLimits,
+    catalog::{Access, Catalog, ShellKey},
+    protocol::{
+        Reason,
+        v1::{Ended, Notice, NoticeKind, Size, Welcome},
+    },
+    telemetry::{audit, metrics::SessionMetrics},
+};
+
+/// What a session begins with.
+#[derive(Debug)]
+pub struct NewSession {
+    /// The shell to open.
+    pub shell: ShellKey,
+    /// For whom.
+    pub user: String,
+    /// From where.
+    pub client: IpAddr,
+    /// The terminal's size.
+    pub size: Size,
+    /// The shell's limits.
+    pub limits: SessionLimits,
+}
+
+/// A session that cannot be begun.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// The WebShell's own limit.
+    #[error("this shell allows {0} sessions at once, and they are all in use: end one of them first")]
+    TooMany(u32),
+    /// The gateway's limit.
+    #[error("this gateway is full: try again later")]
+    Full,
+    /// The gateway is stopping.
+    #[error("the gateway is stopping: try again in a moment")]
+    Draining,
+    /// The system has no random numbers.
+    #[error("no random numbers for a session token")]
+    Random,
+}
+
+/// A session that cannot be resumed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ResumeError {
+    /// No such session for this user and shell.
+    #[error("this session is over, or was never yours")]
+    Unknown,
+    /// The client claims bytes that were never sent.
+    #[error("resume at {0}, beyond the session's output")]
+    Beyond(u64),
+    /// The system has no random numbers.
+    #[error("no random numbers for a session token")]
+    Random,
+}
+
+/// All sessions of a gateway. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// How many sessions may live at once.
+    limit: usize,
+    metrics: SessionMetrics,
+    tasks: TaskTracker,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    by_id: HashMap<String, Known>,
+    by_token: HashMap<Token, String>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    session: Arc<Session>,
+    tokens: Tokens,
+    /// What it was opened with; `None` for sessions that follow no catalog.
+    access: Option<Arc<Access>>,
+}
+
+// === impl OpenError ===
+
+impl OpenError {
+    /// The reason to close the connection with.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::TooMany(_) => Reason::TooManySessions,
+            Self::Full => Reason::GatewayFull,
+            Self::Draining => Reason::Draining,
+            Self::Random => Reason::Internal,
+        }
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// A registry for at most `limit` sessions at once.
+    pub fn new(limit: usize, metrics: SessionMetrics) -> Self {
+        let inner = Inner { limit, metrics, tasks: TaskTracker::new(), sessions: Mutex::default() };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// Begins a session and attaches to it. `drive` reaches the shell and runs until it is gone; `access` is what the session
+    /// was opened with, so that [`Registry::follow`] sees when that changes.
+    pub fn open<F>(
+        &self,
+        new: NewSession,
+        access: Option<Arc<Access>>,
+        drive: impl FnOnce(Arc<Session>) -> F,
+    ) -> Result<(Attachment, Welcome), OpenError>
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let (id, token) =
+            (Token::random().map_err(|_| OpenError::Random)?, Token::random().map_err(|_| OpenError::Random)?);
+        let id = id.to_hex();
+        let size = new.size;
+        let clipboard_write = access.as_ref().is_some_and(|access| access.clipboard_write);
+        let session = {
+            let mut sessions = self.inner.sessions.lock();
+            if sessions.draining {
+                return Err(OpenError::Draining);
+            }
+            let living = || sessions.by_id.values().filter(|known| !known.session.is_over());
+            if let Some(limit) = new.limits.sessions
+                && living().filter(|known| known.session.shell == new.shell).count() >= limit as usize
+            {
+                return Err(OpenError::TooMany(limit));
+            }
+            if living().count() >= self.inner.limit {
+                return Err(OpenError::Full);
+            }
+            let session = Arc::new(Session::new(id.clone(), new, self.inner.metrics.clone()));
+            let known = Known { session: Arc::clone(&session), tokens: Tokens::new(token), access };
+            sessions.by_token.insert(token, id.clone());
+            sessions.by_id.insert(id.clone(), known);
+            session
+        };
+        let driven = Box::pin(drive(Arc::clone(&session)));
+        self.inner.tasks.spawn(self.clone().run(Arc::clone(&session), driven));
+        let (attachment, output, input) = Attachment::attach(&session, 0, size).ok_or(OpenError::Random)?;
+        let welcome = Welcome {
+            session: id,
+            token: token.to_hex(),
+            resumed: false,
+            output,
+            input,
+            input_window: WINDOW as u64,
+            clipboard_write,
+        };
+        Ok((attachment, welcome))
+    }
+
+    /// Goes on with the session that `token` resumes, from the output position `received`.
+    pub fn resume(
+        &self,
+        token: &str,
+        received: u64,
+        size: Size,
+        shell: &ShellKey,
+        user: &str,
+        client: IpAddr,
+    ) -> Result<(Attachment, Welcome), ResumeError> {
+        let presented = Token::from_hex(token).ok_or(ResumeError::Unknown)?;
+        let next = Token::random().map_err(|_| ResumeError::Random)?;
+        let mut sessions = self.inner.sessions.lock();
+        let sessions = &mut *sessions;
+        let id = sessions.by_token.get(&presented).ok_or(ResumeError::Unknown)?.clone();
+        let known = sessions.by_id.get_mut(&id).ok_or(ResumeError::Unknown)?;
+        if known.session.shell != *shell || known.session.user != user {
+            return Err(ResumeError::Unknown);
+        }
+        let (attachment, output, input) =
+            Attachment::attach(&known.session, received, size).ok_or(ResumeError::Beyond(received))?;
+        for expired in known.tokens.rotate(presented, next).ok_or(ResumeError::Unknown)? {
+            sessions.by_token.remove(&expired);
+        }
+        sessions.by_token.insert(next, id.clone());
+        self.inner.metrics.resumed();
+        audit::connected(audit::Subject { shell, user, client }, &id, true);
+        let clipboard_write = known.access.as_ref().is_some_and(|access| access.clipboard_write);
+        let welcome = Welcome {
+            session: id,
+            token: next.to_hex(),
+            resumed: true,
+            output,
+            input,
+            input_window: WINDOW as u64,
+            clipboard_write,
+        };
+        Ok((attachment, welcome))
+    }
+
+    /// Holds every session against the newest catalog: limits apply at once, and what a session was opened with must still be so.
+    pub fn follow(&self, catalog: &Catalog) {
+        let sessions = self.inner.sessions.lock();
+        for known in sessions.by_id.values() {
+            let Some(used) = &known.access else { continue };
+            match changed(used, catalog, &known.session.shell) {
+                Ok(now) => known.session.set_limits(now.limits),
+                Err(ended) => known.session.end(*ended),
+            }
+        }
+    }
+
+    /// How many sessions live.
+    pub fn count(&self) -> usize {
+        self.inner.sessions.lock().by_id.len()
+    }
+
+    /// Begins no more sessions, tells everybody, waits up to `limit` for the living to end by themselves, and ends the rest.
+    /// Returns once every session's task is gone.
+    pub async fn drain(&self, limit: Duration) {
+        let notice = Notice {
+            kind: NoticeKind::Draining,
+            seconds: Some(limit.as_secs()),
+            message: format!("The gateway stops; this session ends in {} s at the latest.", limit.as_secs()),
+        };
+        {
+            let mut sessions = self.inner.sessions.lock();
+            sessions.draining = true;
+            for known in sessions.by_id.values() {
+                known.session.notify(notice.clone());
+            }
+        }
+        self.inner.tasks.close();
+        if tokio::time::timeout(limit, self.inner.tasks.wait()).await.is_err() {
+            for known in self.inner.sessions.lock().by_id.values() {
+                known.session.end(Ended::new(Reason::Draining, "The gateway stopped."));
+                known.session.dismiss();
+            }
+            self.inner.tasks.wait().await;
+        }
+    }
+
+    /// One session's life.
+    async fn run(self, session: Arc<Session>, drive: impl Future<Output = Ended>) {
+        let ended = tokio::select! {
+            ended = drive => ended,
+            () = session.keep_time() => Ended::new(Reason::Internal, "The session's clock stopped."),
+        };
+        session.finish(ended);
+        session.linger().await;
+        let mut sessions = self.inner.sessions.lock();
+        if let Some(known) = sessions.by_id.remove(&session.id) {
+            for token in known.tokens.all() {
+                sessions.by_token.remove(&token);
+            }
+        }
+    }
+}
+
+/// What a session's shell has become; an error where the session must end for it.
+fn changed<'a>(used: &Access, catalog: &'a Catalog, shell: &ShellKey) -> Result<&'a Access, Box<Ended>> {
+    let ended = |reason, message: &str| Box::new(Ended::new(reason, message));
+    let Some(entry) = catalog.shells.get(shell) else {
+        return Err(ended(Reason::Deleted, "The WebShell was deleted."));
+    };
+    let now = entry.access.as_deref().map_err(|message| ended(Reason::Invalid, message))?;
+    if now.target != used.target {
+        Err(ended(Reason::TargetChanged, "The WebShell points to another target now."))
+    } else if now.credentials != used.credentials {
+        Err(ended(Reason::CredentialsChanged, "The WebShell's credentials changed."))
+    } else if now.host_keys != used.host_keys {
+        Err(ended(Reason::HostKeysChanged, "The host keys that the WebShell trusts changed."))
+    } else {
+        Ok(now)
+    }
+}
