@@ -21,6 +21,7 @@ const USER: &str = "^[!-,.-~][!-~]*$";
 const NO_NUL: &str = r"^[^\x00]*$";
 
 /// Which machine, and how.
+#[expect(clippy::duplicated_attributes, reason = "columns of a type each say so")]
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "webshell.dev",
