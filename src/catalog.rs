@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::{api::SessionLimits, ssh};
 
 /// Names a WebShell.
@@ -52,9 +54,46 @@ pub struct Access {
     pub clipboard_write: bool,
 }
 
+/// What of an [`Access`] has become another, so that sessions that began with it must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The host, port or user.
+    Target,
+    /// What to authenticate with.
+    Credentials,
+    /// Which host keys are trusted.
+    HostKeys,
+}
+
 /// All shells of a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// By namespace and name.
     pub shells: BTreeMap<ShellKey, Entry>,
+}
+
+// === impl Access ===
+
+impl Access {
+    /// What ends the sessions that began with this, now that `newer` is in force: compared by content, so that a file
+    /// saved as it was, or a Secret replaced by its like, ends nothing.
+    pub fn change(&self, newer: &Self) -> Option<Change> {
+        if self.target != newer.target {
+            Some(Change::Target)
+        } else if !same_credentials(&self.credentials, &newer.credentials) {
+            Some(Change::Credentials)
+        } else {
+            (self.host_keys != newer.host_keys).then_some(Change::HostKeys)
+        }
+    }
+}
+
+fn same_credentials(one: &ssh::Credentials, other: &ssh::Credentials) -> bool {
+    let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
+        one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
+    };
+    same(&one.password, &other.password)
+        && same(&one.private_key, &other.private_key)
+        && same(&one.passphrase, &other.passphrase)
+        && one.certificate == other.certificate
 }

@@ -10,7 +10,7 @@ pub use crd::{crd, crd_yaml};
 pub use duration::{Duration, ParseError};
 pub use webshell::{
     Credentials, EnvVar, GatewayStatus, HostKey, HostKeyPolicy, SecretKeyRef, SecretRef, Session, Target, Terminal,
-    WebShell, WebShellSpec, WebShellStatus,
+    WebShell, WebShellSpec, WebShellStatus, is_user_name,
 };
 
 /// The keys of a Secret of credentials, as Kubernetes names them for its types `kubernetes.io/ssh-auth` and

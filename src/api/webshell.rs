@@ -308,6 +308,11 @@ fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Whether `spec.target.user` could be this. A user name that comes from a Secret passes no schema.
+pub fn is_user_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 // === impl Session ===
 
 impl Default for Session {
@@ -338,5 +343,20 @@ impl Session {
 impl Default for Terminal {
     fn default() -> Self {
         Self { term: "xterm-256color".to_owned(), env: Vec::new(), command: None, clipboard_write: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn user_names_of_secrets_and_of_specs_are_the_same(text in "[ -~\\n\u{e9}]{0,4}|[a-z]{127,130}") {
+            let schema = json!({"minLength": 1, "maxLength": 128, "pattern": USER});
+            prop_assert_eq!(is_user_name(&text), jsonschema::is_valid(&schema, &text.into()));
+        }
     }
 }
