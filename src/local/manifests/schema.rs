@@ -140,6 +140,8 @@ impl Schema {
         let known = problems.clone();
         self.root.check_rules("", object, &known, &mut problems);
         problems.sort_by(|one, other| one.path.cmp(&other.path));
+        // The second problem of a field mostly follows from the first.
+        problems.dedup_by(|second, first| second.path == first.path);
         problems.truncate(MAX_PROBLEMS);
         problems
     }
@@ -293,8 +295,9 @@ fn describe(path: String, value: &Value, kind: &ValidationErrorKind, node: Optio
     let text = match kind {
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            let description = node.and_then(|node| node.properties.get(name)?.props.description.clone());
-            return Problem::missing(join(&path, name), description.unwrap_or_else(|| "add it".to_owned()));
+            let description = node.and_then(|node| node.properties.get(name)?.props.description.as_deref());
+            let first_sentence = description.and_then(|text| text.split_inclusive(". ").next());
+            return Problem::missing(join(&path, name), first_sentence.unwrap_or("add it").trim_end());
         }
         ValidationErrorKind::Type { kind } => expected_type(kind, value),
         ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {

@@ -61,8 +61,8 @@ fn problem(error: &Error) -> String {
         }
         Error::UnknownAnchor { .. } => "an alias without its anchor".to_owned(),
         Error::AliasError { error, .. } => problem(error),
-        // The parser's own messages are fixed sentences.
-        Error::Message { msg, .. } => format!("not valid YAML: {msg}"),
+        // The parser's own messages are fixed sentences, with a character of the text at most.
+        Error::ExternalMessage { msg, .. } => format!("not valid YAML: {msg}"),
         _ => "not valid YAML".to_owned(),
     }
 }
