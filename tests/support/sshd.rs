@@ -91,6 +91,11 @@ impl Sshd {
         &self.client_key
     }
 
+    /// The server's process. Those that serve connections are its children.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A directory for the test's own files, removed with the server.
     pub fn directory(&self) -> &Path {
         self.directory.path()
