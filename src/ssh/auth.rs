@@ -1,12 +1,12 @@
 //! Authentication (RFC 4252): which methods are tried in which order, and what became of each.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use russh::{
     MethodKind, MethodSet, Signer,
     client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Interactive, Prompt as RusshPrompt},
     keys::{
-        Algorithm, Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg,
+        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg,
         agent::AgentIdentity,
         signature,
         ssh_encoding::Encode,
@@ -52,10 +52,12 @@ pub(super) struct Login<'a> {
 
 /// Authenticates by all methods that the server offers and the credentials allow.
 pub(super) async fn authenticate(handle: &mut Handle<Handler>, link: &Link, login: Login<'_>) -> Result<(), Failure> {
+    let allowed = methods(&login);
     let mut dialogue = Dialogue {
         handle,
         link,
-        pending: methods(&login),
+        pending: allowed.clone(),
+        allowed,
         login,
         attempts: Vec::new(),
         offered: None,
@@ -100,7 +102,9 @@ struct Dialogue<'a> {
     handle: &'a mut Handle<Handler>,
     link: &'a Link,
     login: Login<'a>,
-    /// What was not tried yet.
+    /// What the credentials allow.
+    allowed: Vec<Method>,
+    /// What of it was not tried yet.
     pending: Vec<Method>,
     attempts: Vec<Attempt>,
     /// What the server offered last.
@@ -155,6 +159,13 @@ impl Dialogue<'_> {
             Outcome::Accepted => return Ok(true),
             Outcome::Skipped(why) => self.record(method, why.to_owned()),
             Outcome::Refused { offered, partial, remark, again } => {
+                let guessed = self.offered.is_none() && !partial && !offered.contains(&method.kind());
+                if guessed && !offered.is_empty() && method != Method::None {
+                    // The server may want it later.
+                    self.pending.insert(0, method);
+                    self.offered = Some(offered);
+                    return Ok(false);
+                }
                 if method == Method::Interactive && !again && !partial {
                     self.pending.retain(|pending| *pending != Method::Interactive);
                 }
@@ -306,30 +317,27 @@ impl Dialogue<'_> {
         }
     }
 
-    /// Sums up what was tried, and what the server would have taken besides.
+    /// Sums up what was tried, and why the rest was not.
     fn failure(&mut self) -> Failure {
-        let tried = |kind: &MethodKind| {
-            self.attempts.iter().any(|attempt| attempt.method.starts_with(<&'static str>::from(kind)))
+        let mut attempts = mem::take(&mut self.attempts);
+        let mut add = |method: &str, outcome: &str| {
+            attempts.push(Attempt { method: method.to_owned(), outcome: outcome.to_owned() });
         };
-        let missing = self.offered.iter().flat_map(|offered| offered.iter()).filter(|kind| !tried(kind));
-        let missing: Vec<_> =
-            missing.map(|kind| Attempt { method: String::from(kind), outcome: lack(*kind).to_owned() }).collect();
-        let mut attempts = std::mem::take(&mut self.attempts);
-        attempts.extend(missing);
+        for method in self.pending.iter().filter(|method| **method != Method::Interactive) {
+            add(method.name(), "not offered by the server");
+        }
+        let missing = [(MethodKind::PublicKey, "ssh-privatekey"), (MethodKind::Password, "password")];
+        let offered = self.offered.iter().flat_map(|offered| offered.iter());
+        for (kind, key) in offered.flat_map(|kind| missing.iter().filter(move |(missing, _)| missing == kind)) {
+            if !self.allowed.iter().any(|method| method.kind() == *kind) {
+                add(<&str>::from(kind), &format!("offered, but the Secret has no {key:?}"));
+            }
+        }
         Failure::AuthenticationFailed { user: self.login.user.to_owned(), attempts }
     }
 }
 
 const ONLY_SHA1: &str = "not tried, because the server takes RSA keys only with SHA-1; use an Ed25519 key";
-
-/// Why a method that the server offers was not tried.
-fn lack(kind: MethodKind) -> &'static str {
-    match kind {
-        MethodKind::PublicKey => "offered, but the Secret has no \"ssh-privatekey\"",
-        MethodKind::Password => "offered, but the Secret has no \"password\"",
-        _ => "offered, but not supported",
-    }
-}
 
 /// Waits for the server's answer, but not for ever.
 async fn within<T, E: Into<AuthError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {

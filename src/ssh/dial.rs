@@ -22,6 +22,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// How long what was written may stay unacknowledged before the connection counts as dead. It is what notices a dead
 /// peer while nothing is read.
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Probes of an idle connection. SSH has keepalives of its own; these keep the state of firewalls during log-in.
@@ -115,7 +116,8 @@ fn failure(errors: &[(SocketAddr, io::Error)]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use socket2::{Domain, Socket, Type};
+    use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
 
@@ -130,6 +132,35 @@ mod tests {
     /// A loopback address where nothing listens.
     async fn deaf() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    /// A loopback address that answers nothing: its queue of connections is full.
+    async fn silent() -> (SocketAddr, Socket, Vec<TcpStream>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&addresses("127.0.0.1:0")[0].into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            queue.push(stream.unwrap());
+        }
+        (address, socket, queue)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_is_followed_by_the_next() {
+        let (address, _socket, _queue) = silent().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(vec![address, listener.local_addr().unwrap()], soon()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn silence_is_awaited_no_longer_than_the_limit() {
+        let (address, _socket, _queue) = silent().await;
+        let failure = connect(vec![address], Instant::now() + Duration::from_millis(100)).await.unwrap_err();
+        let Failure::Timeout { phase: Phase::Dial, detail } = failure else { panic!("{failure:?}") };
+        assert_eq!(detail, address.to_string());
     }
 
     #[test]

@@ -178,3 +178,6 @@ fn wrong_passphrase(or: &str) -> Failure {
         format!("Check it with \"ssh-keygen -y -f FILE\". Mind a line end after it that does not belong. {CONVERT}");
     unusable(PASSPHRASE, problem, hint)
 }
+
+#[cfg(test)]
+mod tests;

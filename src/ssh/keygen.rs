@@ -17,6 +17,18 @@ impl Keygen {
     /// Makes a key of a type as `ssh-keygen -t` names it.
     pub(super) fn key(&self, name: &str, kind: &str) -> PublicKey {
         self.run(&["-q", "-t", kind, "-N", "", "-C", "", "-f", name]);
+        self.public(name)
+    }
+
+    /// Makes a key as options say, encrypted where there is a passphrase, and returns the private key's file.
+    pub(super) fn private(&self, name: &str, options: &[&str], passphrase: &str) -> String {
+        let arguments = ["-q", "-N", passphrase, "-C", "", "-f", name];
+        self.run(&[&arguments, options].concat());
+        self.read(name)
+    }
+
+    /// The public half of the key `name`.
+    pub(super) fn public(&self, name: &str) -> PublicKey {
         PublicKey::from_openssh(&self.read(&format!("{name}.pub"))).unwrap()
     }
 

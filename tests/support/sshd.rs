@@ -106,6 +106,13 @@ impl Sshd {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
+    /// Lets the owner of one more public key in.
+    pub fn authorize(&self, public_key: &str) {
+        let path = self.directory.path().join("authorized_keys");
+        let keys = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{keys}\n{public_key}\n")).unwrap();
+    }
+
     /// Kills the processes that serve connections, and what runs in them. The server goes on.
     pub fn kill_connections(&self) {
         signal("KILL", &descendants(self.child.id()));
