@@ -210,7 +210,7 @@ mod tests {
     fn a_wrong_ticket_uses_nothing_up() {
         let logins = logins();
         let ticket = logins.ticket().borrow().clone();
-        for wrong in ["", "0", &ticket.expose()[1..], &format!("{}0", ticket.expose()), &"0".repeat(32)] {
+        for wrong in ["", "0", &format!("0{}", ticket.expose()), &format!("{}0", ticket.expose()), &"0".repeat(32)] {
             assert_eq!(logins.redeem(wrong), Ok(None), "{wrong:?}");
         }
         assert!(logins.redeem(ticket.expose()).unwrap().is_some());

@@ -1,8 +1,142 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
+//!
+//! [`Gateway`] runs it: [`server`] accepts connections, [`site`] answers browsers ([`routes`], [`origin`], [`login`],
+//! [`upgrade`] and [`forwarded`] decide), [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
+pub mod admin;
+pub mod drain;
 pub mod forwarded;
+pub mod headers;
+pub mod list;
 pub mod login;
 pub mod origin;
+pub mod page;
+pub mod ping;
 pub mod routes;
+pub mod server;
+pub mod site;
+pub mod stream;
 pub mod terminal;
+pub mod tls;
 pub mod upgrade;
+
+use std::{sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+
+use self::{
+    admin::Admin, drain::Shutdown, login::Auth, origin::Origins, server::Server, site::Site, terminal::Terminals,
+};
+use crate::{
+    catalog::Catalog,
+    session::Registry,
+    telemetry::metrics::{self, HttpMetrics, SessionMetrics},
+};
+
+/// Connections that may be open besides one for each terminal: pages, assets, terminals whose old connection has not
+/// ended yet.
+const SPARE_CONNECTIONS: usize = 512;
+
+/// The most connections to the admin listener: a few scrapers and probes.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long the last connections may take to end once all sessions have.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(5);
+
+/// A gateway, ready to run.
+pub struct Gateway {
+    /// Where browsers connect.
+    pub listener: TcpListener,
+    /// For HTTPS there.
+    pub tls: Option<TlsAcceptor>,
+    /// Where operators connect.
+    pub admin: TcpListener,
+    /// Who may come in.
+    pub auth: Auth,
+    /// The name of whoever came in.
+    pub user: String,
+    /// Which pages may speak to it.
+    pub origins: Origins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Tells this gateway from others to a ping.
+    pub instance: String,
+    /// The most sessions at once.
+    pub max_sessions: usize,
+    /// The shells.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// Tells it to stop.
+    pub shutdown: Shutdown,
+}
+
+impl Gateway {
+    /// Serves until it is told to stop, then drains: new terminals are refused, users are told, and their sessions end at
+    /// the limit at the latest.
+    pub async fn run(self) {
+        let (sessions, http) = (SessionMetrics::default(), HttpMetrics::default());
+        let registry = Registry::new(self.max_sessions, sessions.clone());
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let draining = self.shutdown.drain.clone();
+
+        let admin = Admin { registry: metrics::registry(&sessions, &http), draining: draining.clone() };
+        let admin_server = Server {
+            listener: self.admin,
+            tls: None,
+            max_connections: ADMIN_CONNECTIONS,
+            metrics: HttpMetrics::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(admin_server.run(Arc::new(admin)));
+
+        let on_loopback = self.listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let site = Site {
+            auth: self.auth,
+            user: self.user,
+            origins: self.origins,
+            trusted_proxies: self.trusted_proxies,
+            hsts: self.tls.is_some() && !on_loopback,
+            instance: self.instance,
+            terminals: Terminals { registry: registry.clone(), catalog: self.catalog.clone() },
+            metrics: http.clone(),
+            tasks: tasks.clone(),
+            draining: draining.clone(),
+        };
+        let server = Server {
+            listener: self.listener,
+            tls: self.tls,
+            max_connections: self.max_sessions.saturating_add(SPARE_CONNECTIONS),
+            metrics: http,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(server.run(Arc::new(site)));
+        tasks.spawn(follow(self.catalog, registry.clone(), stop.clone()));
+
+        draining.cancelled().await;
+        let limit = self.shutdown.limit.as_secs();
+        info!(sessions = registry.count(), limit, "draining; another signal stops at once");
+        tokio::select! {
+            () = registry.drain(self.shutdown.limit) => {}
+            () = self.shutdown.now.cancelled() => registry.drain(Duration::ZERO).await,
+        }
+        stop.cancel();
+        tasks.close();
+        if timeout(LAST_CONNECTIONS, tasks.wait()).await.is_err() {
+            info!(connections = tasks.len(), "connections were left behind");
+        }
+    }
+}
+
+/// Holds live sessions against what becomes of their shells.
+async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, registry: Registry, stop: CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(catalog.changed()).await {
+        let newest = catalog.borrow_and_update().clone();
+        registry.follow(&newest);
+    }
+}

@@ -1,0 +1,82 @@
+//! The shells that one may open, as JSON. Pure.
+
+use serde::Serialize;
+
+use super::routes::Scope;
+use crate::catalog::{Catalog, Entry};
+
+/// The answer to `GET …/-/shells`.
+#[derive(Debug, Serialize)]
+pub struct List<'a> {
+    shells: Vec<Shell<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shell<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    path: String,
+    target: &'a str,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+/// The shells of `catalog` within `scope`, by namespace and name.
+pub fn list<'a>(catalog: &'a Catalog, scope: Scope<'_>) -> List<'a> {
+    let within = |entry: &&Entry| match scope {
+        Scope::All => true,
+        Scope::Namespace(namespace) => entry.key.namespace == namespace,
+    };
+    List { shells: catalog.shells.values().filter(within).map(shell).collect() }
+}
+
+/// The namespaces that have shells, by name.
+pub fn namespaces(catalog: &Catalog) -> Vec<&str> {
+    let mut namespaces: Vec<_> = catalog.shells.keys().map(|key| key.namespace.as_str()).collect();
+    namespaces.dedup();
+    namespaces
+}
+
+fn shell(entry: &Entry) -> Shell<'_> {
+    let message = entry.access.as_ref().err().map(String::as_str);
+    Shell {
+        namespace: &entry.key.namespace,
+        name: &entry.key.name,
+        path: format!("/{}/", entry.key),
+        target: &entry.target,
+        ready: message.is_none(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::ShellKey;
+
+    #[test]
+    fn shells_are_listed_within_their_scope() {
+        let mut shells = BTreeMap::new();
+        for (namespace, name) in [("team-a", "db-1"), ("team-a", "db-2"), ("team-b", "web")] {
+            let key = ShellKey { namespace: namespace.into(), name: name.into() };
+            let access = Err("Secret team-a/x is missing; create it".to_owned());
+            shells.insert(key.clone(), Entry { key, target: "ops@10.0.0.1:22".into(), access });
+        }
+        let catalog = Catalog { shells };
+        assert_eq!(
+            serde_json::to_value(list(&catalog, Scope::Namespace("team-b"))).unwrap(),
+            json!({"shells": [{
+                "namespace": "team-b", "name": "web", "path": "/team-b/web/", "target": "ops@10.0.0.1:22",
+                "ready": false, "message": "Secret team-a/x is missing; create it",
+            }]})
+        );
+        assert_eq!(list(&catalog, Scope::All).shells.len(), 3);
+        assert_eq!(list(&catalog, Scope::Namespace("nobody")).shells.len(), 0);
+        assert_eq!(namespaces(&catalog), ["team-a", "team-b"]);
+    }
+}
