@@ -1,4 +1,244 @@
 //! `webshell local`: a gateway with no cluster, from manifest files or with an embedded demo target.
 
+pub mod demo;
 pub mod manifests;
 pub mod watch;
+
+use std::{
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::{net::TcpListener, sync::watch as watched};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    manifests::{Manifests, SchemaError},
+    watch::Follower,
+};
+use crate::{
+    catalog::Catalog,
+    cli::{AuthMode, Conflict, Local},
+    gateway::{
+        Gateway,
+        drain::{Shutdown, Signals},
+        login::{Auth, CookieKind, Logins, Secret},
+        origin::Origins,
+        tls::{self, TlsError},
+    },
+    ssh::{Demo, DemoError, KnownHostsError},
+};
+
+/// The name of the only user.
+const USER: &str = "local";
+
+/// Why `webshell local` did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Arguments that do not go together.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// An address cannot be listened on.
+    #[error("{flag} {address}: {}", listen_problem(.error))]
+    Listen {
+        /// The argument.
+        flag: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No manifest can be used.
+    #[error("--file: no WebShell can be served:\n  {}", .0.join("\n  "))]
+    NoShell(Vec<String>),
+    /// The schema that manifests are checked by cannot be used.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Edits of manifests cannot be noticed.
+    #[error("--file: changes cannot be watched: {0}; raise the system's limit of inotify watches or instances")]
+    Watch(#[from] notify_debouncer_full::notify::Error),
+    /// The demo target did not start.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The demo target's host key cannot be read.
+    #[error("the demo target's host key: {0}")]
+    DemoKey(#[from] KnownHostsError),
+    /// There are no random numbers.
+    #[error("the system has no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The system does not tell of signals.
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+}
+
+/// Where shells come from.
+enum Source {
+    Demo(Demo),
+    Manifests(Box<Follower>),
+}
+
+/// Serves until a signal asks for the end.
+///
+/// # Errors
+/// When it cannot start; the message says what to change.
+pub async fn run(arguments: Local) -> Result<(), LocalError> {
+    arguments.check()?;
+    let signals = Signals::new().map_err(LocalError::Signals)?;
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        _ => None,
+    };
+    let listener = listen("--listen", arguments.listen).await?;
+    let admin = listen("--admin-listen", arguments.admin_listen).await?;
+    let address = listener.local_addr().unwrap_or(arguments.listen);
+    let auth = match arguments.auth {
+        AuthMode::None => Auth::None,
+        AuthMode::Ticket if tls.is_none() => Auth::Ticket(Logins::new(CookieKind::Loopback { port: address.port() })?),
+        AuthMode::Ticket => Auth::Ticket(Logins::new(CookieKind::Host)?),
+    };
+
+    let stop = CancellationToken::new();
+    let (catalog, source) = open(&arguments, &stop).await?;
+    let url = url(address, tls.is_some(), &catalog);
+    let tasks = TaskTracker::new();
+    match &auth {
+        Auth::None => print_line(&format!("WebShell is ready: {url}")),
+        Auth::Ticket(logins) => {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(announce(url, logins.ticket())));
+        }
+    }
+    let (catalogs, catalog) = watched::channel(Arc::new(catalog));
+    let demo = match source {
+        Source::Demo(demo) => Some(demo),
+        Source::Manifests(follower) => {
+            tasks.spawn(follower.run(catalogs, stop.clone()));
+            None
+        }
+    };
+    let shutdown = Shutdown::new(arguments.drain_timeout.get());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(signals.forward(shutdown.clone())));
+
+    let gateway = Gateway {
+        listener,
+        origins: Origins::new(address, tls.is_some(), arguments.allow_origin),
+        tls,
+        admin,
+        auth,
+        user: USER.to_owned(),
+        trusted_proxies: arguments.trusted_proxy,
+        instance: format!("{:08x}", getrandom::u32()?),
+        max_sessions: arguments.max_sessions as usize,
+        catalog,
+        shutdown,
+    };
+    gateway.run().await;
+
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    if let Some(demo) = demo {
+        demo.shutdown().await;
+    }
+    Ok(())
+}
+
+/// The shells to begin with, and where more news of them will come from.
+async fn open(arguments: &Local, stop: &CancellationToken) -> Result<(Catalog, Source), LocalError> {
+    if arguments.file.is_empty() {
+        let demo = Demo::start(stop).await?;
+        let shell = demo::shell(&demo)?;
+        let catalog = Catalog { shells: [(shell.key.clone(), shell)].into() };
+        return Ok((catalog, Source::Demo(demo)));
+    }
+    let mut manifests = Manifests::new(arguments.file.clone(), manifests::default_learned_keys())?;
+    let reading = manifests.read();
+    if reading.catalog.shells.values().all(|shell| shell.access.is_err()) {
+        return Err(LocalError::NoShell(reading.problems));
+    }
+    Ok((reading.catalog, Source::Manifests(Box::new(Follower::new(manifests)?))))
+}
+
+async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, LocalError> {
+    TcpListener::bind(address).await.map_err(|error| LocalError::Listen { flag, address, error })
+}
+
+fn listen_problem(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use, perhaps by another webshell; stop that, or choose another port (0 takes a free one)"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address; choose one that it has".to_owned(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one".to_owned(),
+        _ => format!("cannot be listened on: {error}"),
+    }
+}
+
+/// The address to open first: the only shell, or the list of them.
+fn url(address: SocketAddr, tls: bool, catalog: &Catalog) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    let port = address.port();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let mut shells = catalog.shells.keys();
+    match (shells.next(), shells.next()) {
+        (Some(only), None) => format!("{scheme}://{host}:{port}/{only}/"),
+        _ => format!("{scheme}://{host}:{port}/"),
+    }
+}
+
+/// Prints the URL that logs one browser in, and the next one whenever it was used.
+async fn announce(url: String, mut tickets: watched::Receiver<Secret>) {
+    let mut words = "WebShell is ready:";
+    loop {
+        let ticket = tickets.borrow_and_update().clone();
+        print_line(&format!("{words} {url}#ticket={}", ticket.expose()));
+        words = "For another browser:";
+        if tickets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn print_line(line: &str) {
+    // Who closed standard output does not want to know.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Entry, ShellKey};
+
+    fn catalog(names: &[&str]) -> Catalog {
+        let entry = |name: &&str| {
+            let key = ShellKey { namespace: "demo".into(), name: (*name).into() };
+            (key.clone(), Entry { key, target: String::new(), access: Err(String::new()) })
+        };
+        Catalog { shells: names.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn the_url_leads_to_the_only_shell_or_to_the_list() {
+        let url = |address: &str, tls, names: &[&str]| url(address.parse().unwrap(), tls, &catalog(names));
+        assert_eq!(url("127.0.0.1:8022", false, &["terminal"]), "http://127.0.0.1:8022/demo/terminal/");
+        assert_eq!(url("[::1]:8022", false, &["a", "b"]), "http://[::1]:8022/");
+        assert_eq!(url("0.0.0.0:8443", true, &[]), "https://localhost:8443/");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_with_the_way_out() {
+        let taken = listen("--listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = listen("--listen", address).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--listen {address}: the port is in use")), "{error}");
+        assert!(error.contains("choose another port"), "{error}");
+    }
+}
