@@ -84,7 +84,7 @@ impl Manifests {
                 match read_file(&file, &self.schema) {
                     Ok(objects) => _ = self.files.insert(file, objects),
                     Err(problem) => {
-                        let old = before.remove(&file);
+                        let old = before.remove(&file).filter(|_| file.exists());
                         let stays = if old.is_some() { "; what it said before stays in force" } else { "" };
                         reading.problems.push(format!("{problem}{stays}"));
                         self.files.extend(old.map(|old| (file, old)));
@@ -96,7 +96,7 @@ impl Manifests {
         reading
     }
 
-    /// The directories and names to watch for changes: see [`super::watch`].
+    /// The paths that were given, and the files they led to.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().chain(self.files.keys()).map(PathBuf::as_path)
     }
