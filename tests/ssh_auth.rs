@@ -258,20 +258,20 @@ fn of_script(server: &Scripted, sshd: &Sshd) -> Request {
 }
 
 #[tokio::test]
-async fn several_questions_go_to_the_user_together() {
+async fn the_user_is_asked_what_the_secret_does_not_know() {
     let sshd = Sshd::start();
     let script = Script {
-        prompts: &[("Password: ", false), ("One-time \x1b[2Jpassword: ", true)],
-        answers: &["secret", "123456"],
+        prompts: &[("Password: ", false), ("One-time \x1b[2Jpassword: ", true), ("Favourite colour? ", false)],
+        answers: &["the password", "123456", "blue"],
         empty_request: true,
         ..Script::default()
     };
     let server = Scripted::start(script).await;
-    let story = succeeds(of_script(&server, &sshd), &[&["secret", "123456"]]).await;
+    let story = succeeds(of_script(&server, &sshd), &[&["123456", "blue"]]).await;
     let [question] = &story.questions[..] else { panic!("{story:?}") };
     assert_eq!((question.name.as_str(), question.instruction.as_str()), ("Second factor", "Look at your token."));
     let prompts: Vec<_> = question.prompts.iter().map(|prompt| (prompt.text.as_str(), prompt.echo)).collect();
-    assert_eq!(prompts, [("Password: ", false), ("One-time  [2Jpassword: ", true)]);
+    assert_eq!(prompts, [("One-time  [2Jpassword: ", true), ("Favourite colour? ", false)]);
 }
 
 #[tokio::test]

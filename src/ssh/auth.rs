@@ -3,15 +3,9 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use russh::{
-    MethodKind, MethodSet, Signer,
+    MethodKind, MethodSet,
     client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Interactive, Prompt as RusshPrompt},
-    keys::{
-        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg,
-        agent::AgentIdentity,
-        signature,
-        ssh_encoding::Encode,
-        ssh_key::{Signature, private::KeypairData},
-    },
+    keys::{Algorithm, Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -20,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    Credentials, Event, Prompt, Question,
+    Event, Prompt, Question,
     failure::{Attempt, Failure, Phase, printable},
     handler::{End, Handler, Link},
-    identity::{Identity, validity},
+    identity::{Identity, KeySigner, SignError, validity},
 };
 
 /// How long a server may take over each answer. It may ask other machines, or a person with a telephone.
@@ -35,9 +29,10 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(300);
 /// How often the user may try again after a wrong answer; more is for the server to allow at the next connection.
 const INTERACTIVE_ROUNDS: usize = 3;
 
-/// How many requests a server may make within one round, and prompts within one request.
+/// How many requests a server may make within one round, prompts within one request, and lines of instruction.
 const MAX_REQUESTS: usize = 32;
 const MAX_PROMPTS: usize = 32;
+const MAX_LINES: usize = 20;
 
 /// How long the cause of a broken connection is waited for.
 const CAUSE_LIMIT: Duration = Duration::from_secs(1);
@@ -45,26 +40,21 @@ const CAUSE_LIMIT: Duration = Duration::from_secs(1);
 /// Who logs in with what.
 pub(super) struct Login<'a> {
     pub(super) user: &'a str,
-    pub(super) credentials: &'a Credentials,
     pub(super) identity: Option<Identity>,
+    pub(super) password: Option<SecretString>,
     pub(super) events: &'a mpsc::Sender<Event>,
 }
 
 /// Authenticates by all methods that the server offers and the credentials allow.
 pub(super) async fn authenticate(handle: &mut Handle<Handler>, link: &Link, login: Login<'_>) -> Result<(), Failure> {
-    let allowed = methods(&login);
-    let mut dialogue = Dialogue {
-        handle,
-        link,
-        pending: allowed.clone(),
-        allowed,
-        login,
-        attempts: Vec::new(),
-        offered: None,
-        password_answered: false,
-    };
+    let Login { user, identity, password, events } = login;
     // A key can be tried without asking first. A wrong password counts: so ask what is wanted.
-    if dialogue.login.identity.is_none() && dialogue.run(Method::None).await? {
+    let ask_first = identity.is_none();
+    let pending = methods(identity, password.clone());
+    let allowed = pending.iter().map(Method::kind).collect();
+    let answers = Answers { password, events };
+    let mut dialogue = Dialogue { handle, link, user, pending, allowed, answers, attempts: Vec::new(), offered: None };
+    if ask_first && dialogue.run(Method::None).await? {
         return Ok(());
     }
     while let Some(method) = dialogue.next() {
@@ -76,24 +66,24 @@ pub(super) async fn authenticate(handle: &mut Handle<Handler>, link: &Link, logi
 }
 
 /// A method with what it is tried with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 enum Method {
     None,
-    Certificate,
-    PublicKey,
-    Password,
+    Certificate(Arc<PrivateKey>, Arc<Certificate>),
+    PublicKey(Arc<PrivateKey>),
+    Password(SecretString),
     Interactive,
 }
 
 /// What the credentials allow, in order. Questions can be asked without any.
-fn methods(login: &Login<'_>) -> Vec<Method> {
+fn methods(identity: Option<Identity>, password: Option<SecretString>) -> Vec<Method> {
     let mut methods = Vec::new();
-    if let Some(identity) = &login.identity {
-        methods.extend(identity.certificate.is_some().then_some(Method::Certificate));
-        methods.push(Method::PublicKey);
+    if let Some(Identity { key, certificate }) = identity {
+        methods.extend(certificate.map(|certificate| Method::Certificate(Arc::clone(&key), certificate)));
+        methods.push(Method::PublicKey(key));
     }
-    methods.extend(login.credentials.password.is_some().then_some(Method::Password));
-    methods.extend([Method::Interactive; INTERACTIVE_ROUNDS]);
+    methods.extend(password.map(Method::Password));
+    methods.extend(vec![Method::Interactive; INTERACTIVE_ROUNDS]);
     methods
 }
 
@@ -101,16 +91,23 @@ fn methods(login: &Login<'_>) -> Vec<Method> {
 struct Dialogue<'a> {
     handle: &'a mut Handle<Handler>,
     link: &'a Link,
-    login: Login<'a>,
-    /// What the credentials allow.
-    allowed: Vec<Method>,
-    /// What of it was not tried yet.
+    user: &'a str,
+    /// What was not tried yet.
     pending: Vec<Method>,
+    /// What the credentials allow.
+    allowed: Vec<MethodKind>,
+    answers: Answers<'a>,
     attempts: Vec<Attempt>,
     /// What the server offered last.
     offered: Option<MethodSet>,
-    /// The Secret's password has answered a question: it is not given again, so that a wrong one is not repeated.
-    password_answered: bool,
+}
+
+/// Where answers to questions come from.
+struct Answers<'a> {
+    /// The Secret's password, taken when it is given: a wrong one is not repeated for ever.
+    password: Option<SecretString>,
+    /// Leads to the user.
+    events: &'a mpsc::Sender<Event>,
 }
 
 /// What became of a method.
@@ -119,8 +116,6 @@ enum Outcome {
     Refused {
         offered: MethodSet,
         partial: bool,
-        /// Why it may have been refused.
-        remark: Option<String>,
         /// Whether trying again may help.
         again: bool,
     },
@@ -133,90 +128,71 @@ enum Outcome {
 impl Dialogue<'_> {
     /// The next method that the server offers and that was not tried yet.
     fn next(&mut self) -> Option<Method> {
-        let offered = |method: &Method| match &self.offered {
-            Some(offered) => offered.contains(&method.kind()),
-            None => true,
-        };
+        let offered = |method: &Method| self.offered.as_ref().is_none_or(|offered| offered.contains(&method.kind()));
         let index = self.pending.iter().position(offered)?;
         Some(self.pending.remove(index))
     }
 
     /// Tries a method. Whether the user is logged in now; a part of what the server wants is not enough.
     async fn run(&mut self, method: Method) -> Result<bool, Failure> {
-        let outcome = match method {
-            Method::None => self.none().await,
-            Method::Certificate => self.certificate().await,
-            Method::PublicKey => self.public_key().await,
-            Method::Password => self.password().await,
-            Method::Interactive => self.interactive().await,
-        };
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(Failure::Disconnected { .. }) => return Err(self.broken().await),
+        let (offered, partial, again) = match self.attempt(&method).await {
+            Ok(Outcome::Accepted) => return Ok(true),
+            Ok(Outcome::Skipped(why)) => {
+                self.record(&method, why);
+                return Ok(false);
+            }
+            Ok(Outcome::Refused { offered, partial, again }) => (offered, partial, again),
+            Err(Failure::Disconnected { .. }) => return Err(self.broken(&method).await),
             Err(failure) => return Err(failure),
         };
-        match outcome {
-            Outcome::Accepted => return Ok(true),
-            Outcome::Skipped(why) => self.record(method, why.to_owned()),
-            Outcome::Refused { offered, partial, remark, again } => {
-                let guessed = self.offered.is_none() && !partial && !offered.contains(&method.kind());
-                if guessed && !offered.is_empty() && method != Method::None {
-                    // The server may want it later.
-                    self.pending.insert(0, method);
-                    self.offered = Some(offered);
-                    return Ok(false);
+        // russh says so when there was no answer.
+        if offered.is_empty() {
+            return Err(self.broken(&method).await);
+        }
+        let guessed = self.offered.is_none() && !partial && !offered.contains(&method.kind());
+        self.offered = Some(offered);
+        match method {
+            Method::None => {}
+            // The server may want it later.
+            method if guessed => self.pending.insert(0, method),
+            method if partial => self.record(&method, "accepted, but the server wants more"),
+            method => {
+                if matches!(method, Method::Interactive) && !again {
+                    self.pending.retain(|pending| !matches!(pending, Method::Interactive));
                 }
-                if method == Method::Interactive && !again && !partial {
-                    self.pending.retain(|pending| *pending != Method::Interactive);
+                match method.remark(self.user) {
+                    Some(remark) => self.record(&method, &format!("refused ({remark})")),
+                    None => self.record(&method, "refused"),
                 }
-                let verdict = if partial { "accepted, but the server wants more" } else { "refused" };
-                if method != Method::None {
-                    self.record(method, remark.map_or_else(|| verdict.to_owned(), |r| format!("{verdict} ({r})")));
-                }
-                // Without an offer there was no answer: the connection has ended, or is about to.
-                if offered.is_empty() {
-                    return Err(self.broken().await);
-                }
-                self.offered = Some(offered);
             }
         }
         Ok(false)
     }
 
-    fn record(&mut self, method: Method, outcome: String) {
-        self.attempts.push(Attempt { method: method.name().to_owned(), outcome });
-    }
-
-    async fn none(&mut self) -> Result<Outcome, Failure> {
-        let answer = self.handle.authenticate_none(self.login.user);
-        Ok(Outcome::of(within(answer).await?, None))
-    }
-
-    async fn password(&mut self) -> Result<Outcome, Failure> {
-        let Some(password) = &self.login.credentials.password else { return Ok(Outcome::Skipped("there is none")) };
-        let answer = self.handle.authenticate_password(self.login.user, password.expose_secret());
-        Ok(Outcome::of(within(answer).await?, None))
-    }
-
-    async fn public_key(&mut self) -> Result<Outcome, Failure> {
-        let Some(key) = self.login.identity.as_ref().map(|identity| Arc::clone(&identity.key)) else {
-            return Ok(Outcome::Skipped("there is none"));
+    async fn attempt(&mut self, method: &Method) -> Result<Outcome, Failure> {
+        let result = match method {
+            Method::None => within(self.handle.authenticate_none(self.user)).await?,
+            Method::Password(password) => {
+                within(self.handle.authenticate_password(self.user, password.expose_secret())).await?
+            }
+            Method::PublicKey(key) => {
+                let Some(hash) = self.hash(key).await? else { return Ok(Outcome::Skipped(ONLY_SHA1)) };
+                let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
+                within(self.handle.authenticate_publickey(self.user, key)).await?
+            }
+            Method::Certificate(key, certificate) => {
+                let Some(hash) = self.hash(key).await? else { return Ok(Outcome::Skipped(ONLY_SHA1)) };
+                let (certificate, mut signer) = (Certificate::clone(certificate), KeySigner(Arc::clone(key)));
+                within(self.handle.authenticate_certificate_with(self.user, certificate, hash, &mut signer)).await?
+            }
+            Method::Interactive => return self.interact().await,
         };
-        let Some(hash) = self.hash(&key).await? else { return Ok(Outcome::Skipped(ONLY_SHA1)) };
-        let answer = self.handle.authenticate_publickey(self.login.user, PrivateKeyWithHashAlg::new(key, hash));
-        Ok(Outcome::of(within(answer).await?, None))
-    }
-
-    async fn certificate(&mut self) -> Result<Outcome, Failure> {
-        let Some(identity) = &self.login.identity else { return Ok(Outcome::Skipped("there is none")) };
-        let (key, Some(certificate)) = (Arc::clone(&identity.key), identity.certificate.clone()) else {
-            return Ok(Outcome::Skipped("there is none"));
-        };
-        let remark = validity(&certificate, self.login.user);
-        let Some(hash) = self.hash(&key).await? else { return Ok(Outcome::Skipped(ONLY_SHA1)) };
-        let mut signer = KeySigner(key);
-        let answer = self.handle.authenticate_certificate_with(self.login.user, certificate, hash, &mut signer);
-        Ok(Outcome::of(within(answer).await?, remark))
+        Ok(match result {
+            AuthResult::Success => Outcome::Accepted,
+            AuthResult::Failure { remaining_methods: offered, partial_success: partial } => {
+                Outcome::Refused { offered, partial, again: false }
+            }
+        })
     }
 
     /// The hash to sign with: none for other keys than RSA. Nothing if the server takes RSA keys with SHA-1 only.
@@ -229,122 +205,126 @@ impl Dialogue<'_> {
         Ok(best.unwrap_or(Some(HashAlg::Sha512)).map(Some))
     }
 
-    /// Answers the server's questions (RFC 4256) from the Secret or by the user.
-    async fn interactive(&mut self) -> Result<Outcome, Failure> {
-        let start = self.handle.authenticate_keyboard_interactive_start(self.login.user, None::<String>);
-        let mut answer = within(start).await?;
-        let mut asked = false;
+    /// Answers the server's questions (RFC 4256).
+    async fn interact(&mut self) -> Result<Outcome, Failure> {
+        let start = self.handle.authenticate_keyboard_interactive_start(self.user, None::<String>);
+        let mut response = within(start).await?;
+        let mut again = false;
         for _ in 0..MAX_REQUESTS {
-            let (name, instruction, prompts) = match answer {
+            let (name, instruction, prompts) = match response {
                 Interactive::Success => return Ok(Outcome::Accepted),
-                Interactive::Failure { remaining_methods, partial_success } => {
-                    return Ok(Outcome::Refused {
-                        offered: remaining_methods,
-                        partial: partial_success,
-                        remark: None,
-                        again: asked,
-                    });
+                Interactive::Failure { remaining_methods: offered, partial_success: partial } => {
+                    return Ok(Outcome::Refused { offered, partial, again });
                 }
                 Interactive::InfoRequest { name, instructions, prompts } => (name, instructions, prompts),
             };
-            let answers = match self.known_answers(&prompts)? {
-                Some(answers) => answers,
-                None => {
-                    asked = true;
-                    self.ask(name, instruction, prompts).await?
-                }
-            };
+            let (answers, user_was_asked) = self.answers.find(&name, &instruction, &prompts).await?;
+            again |= user_was_asked;
             let answers = answers.iter().map(|answer| answer.expose_secret().to_owned()).collect();
-            let next = self.handle.authenticate_keyboard_interactive_respond(answers);
-            answer = within(next).await?;
+            response = within(self.handle.authenticate_keyboard_interactive_respond(answers)).await?;
         }
         Err(protocol(format!("it makes more than {MAX_REQUESTS} requests for answers")))
     }
 
-    /// The answers, where no person is needed for them.
-    fn known_answers(&mut self, prompts: &[RusshPrompt]) -> Result<Option<Vec<SecretString>>, Failure> {
-        if prompts.len() > MAX_PROMPTS {
-            return Err(protocol(format!("it asks {} questions at once", prompts.len())));
-        }
-        Ok(match (prompts, &self.login.credentials.password) {
-            ([], _) => Some(Vec::new()),
-            ([prompt], Some(password)) if !self.password_answered && is_for_password(prompt) => {
-                self.password_answered = true;
-                Some(vec![password.clone()])
-            }
-            _ => None,
-        })
+    fn record(&mut self, method: &Method, outcome: &str) {
+        self.attempts.push(Attempt { method: method.name().to_owned(), outcome: outcome.to_owned() });
     }
 
-    /// Asks the user.
-    async fn ask(
-        &self,
-        name: String,
-        instruction: String,
-        prompts: Vec<RusshPrompt>,
-    ) -> Result<Vec<SecretString>, Failure> {
-        let (reply, answers) = oneshot::channel();
-        let count = prompts.len();
-        let prompts = prompts.into_iter().map(|p| Prompt { text: printable(&p.prompt), echo: p.echo }).collect();
-        let instruction = instruction.lines().take(20).map(printable).collect::<Vec<_>>().join("\n");
-        let question = Question { name: printable(&name), instruction, prompts, reply };
-        self.login.events.send(Event::Question(question)).await.map_err(|_| Failure::PromptCancelled)?;
-        match timeout(QUESTION_LIMIT, answers).await {
-            Ok(Ok(answers)) if answers.len() == count => Ok(answers),
-            _ => Err(Failure::PromptCancelled),
-        }
-    }
-
-    /// What the end of the connection within the authentication means.
-    async fn broken(&mut self) -> Failure {
+    /// What the end of the connection during a method means.
+    async fn broken(&mut self, method: &Method) -> Failure {
         // It is about to be known.
         let _ = timeout(CAUSE_LIMIT, self.link.end.wait()).await;
         match self.link.end.get() {
-            Some(End::Failed(Failure::Disconnected { said: None, .. })) if self.handle.is_closed() => {
-                Failure::Disconnected { phase: Phase::Authenticate, said: None }
-            }
-            // The server has said why, like "Too many authentication failures".
+            // Many servers have enough after a few attempts, and some say so.
             Some(End::Failed(Failure::Disconnected { said: Some(said), .. })) => {
-                let outcome = format!("the server ended the connection: \"{said}\"");
-                match self.attempts.last_mut() {
-                    Some(last) => last.outcome = format!("{}, and {outcome}", last.outcome),
-                    None => self.attempts.push(Attempt { method: Method::None.name().to_owned(), outcome }),
-                }
+                self.record(method, &format!("the server ended the connection: {said:?}"));
+                self.failure()
+            }
+            Some(End::Failed(Failure::Disconnected { .. })) if !self.attempts.is_empty() => {
+                self.record(method, "the server ended the connection");
                 self.failure()
             }
             Some(End::Failed(failure)) => failure.clone(),
-            _ => self.failure(),
+            _ => Failure::Disconnected { phase: Phase::Authenticate, said: None },
         }
     }
 
     /// Sums up what was tried, and why the rest was not.
     fn failure(&mut self) -> Failure {
         let mut attempts = mem::take(&mut self.attempts);
-        let mut add = |method: &str, outcome: &str| {
-            attempts.push(Attempt { method: method.to_owned(), outcome: outcome.to_owned() });
-        };
-        for method in self.pending.iter().filter(|method| **method != Method::Interactive) {
-            add(method.name(), "not offered by the server");
+        let mut add = |method: &str, outcome: String| attempts.push(Attempt { method: method.to_owned(), outcome });
+        for method in self.pending.iter().filter(|method| !matches!(method, Method::Interactive)) {
+            add(method.name(), "not offered by the server".to_owned());
         }
-        let missing = [(MethodKind::PublicKey, "ssh-privatekey"), (MethodKind::Password, "password")];
-        let offered = self.offered.iter().flat_map(|offered| offered.iter());
-        for (kind, key) in offered.flat_map(|kind| missing.iter().filter(move |(missing, _)| missing == kind)) {
-            if !self.allowed.iter().any(|method| method.kind() == *kind) {
-                add(<&str>::from(kind), &format!("offered, but the Secret has no {key:?}"));
+        for kind in self.offered.iter().flat_map(|offered| offered.iter()) {
+            let key = match kind {
+                MethodKind::PublicKey => "ssh-privatekey",
+                MethodKind::Password => "password",
+                _ => continue,
+            };
+            if !self.allowed.contains(kind) {
+                add(kind.into(), format!("offered, but the Secret has no {key:?}"));
             }
         }
-        Failure::AuthenticationFailed { user: self.login.user.to_owned(), attempts }
+        Failure::AuthenticationFailed { user: self.user.to_owned(), attempts }
     }
+}
+
+// === impl Answers ===
+
+impl Answers<'_> {
+    /// The answers to a request, and whether the user was asked for any of them.
+    async fn find(
+        &mut self,
+        name: &str,
+        instruction: &str,
+        prompts: &[RusshPrompt],
+    ) -> Result<(Vec<SecretString>, bool), Failure> {
+        if prompts.len() > MAX_PROMPTS {
+            return Err(protocol(format!("it asks {} questions at once", prompts.len())));
+        }
+        let known: Vec<_> = prompts.iter().map(|prompt| self.password.take_if(|_| is_for_password(prompt))).collect();
+        let open: Vec<_> = prompts.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(p, _)| p).collect();
+        if open.is_empty() {
+            return Ok((known.into_iter().flatten().collect(), false));
+        }
+        let mut asked = self.ask(name, instruction, &open).await?.into_iter();
+        Ok((known.into_iter().filter_map(|known| known.or_else(|| asked.next())).collect(), true))
+    }
+
+    /// Asks the user.
+    async fn ask(&self, name: &str, instruction: &str, prompts: &[&RusshPrompt]) -> Result<Vec<SecretString>, Failure> {
+        let (reply, answers) = oneshot::channel();
+        let question = Question {
+            name: printable(name),
+            instruction: instruction.lines().take(MAX_LINES).map(printable).collect::<Vec<_>>().join("\n"),
+            prompts: prompts.iter().map(|p| Prompt { text: printable(&p.prompt), echo: p.echo }).collect(),
+            reply,
+        };
+        self.events.send(Event::Question(question)).await.map_err(|_| Failure::PromptCancelled)?;
+        match timeout(QUESTION_LIMIT, answers).await {
+            Ok(Ok(answers)) if answers.len() == prompts.len() => Ok(answers),
+            _ => Err(Failure::PromptCancelled),
+        }
+    }
+}
+
+/// Whether a question is for the password that one logs in with, not for a one-time or a new one.
+fn is_for_password(prompt: &RusshPrompt) -> bool {
+    const OTHERS: [&str; 10] =
+        ["one-time", "one time", "onetime", "otp", "token", "code", "new", "again", "retype", "confirm"];
+    let text = prompt.prompt.to_lowercase();
+    !prompt.echo && text.contains("password") && !OTHERS.iter().any(|other| text.contains(other))
 }
 
 const ONLY_SHA1: &str = "not tried, because the server takes RSA keys only with SHA-1; use an Ed25519 key";
 
 /// Waits for the server's answer, but not for ever.
-async fn within<T, E: Into<AuthError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
+async fn within<T, E: Into<SignError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
     match timeout(ANSWER_LIMIT, answer).await.map(|answer| answer.map_err(Into::into)) {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(AuthError::Russh(error))) => Err(Failure::of_russh(error, Phase::Authenticate)),
-        Ok(Err(AuthError::Sign(error))) => Err(Failure::Internal(format!("the private key cannot sign: {error}"))),
+        Ok(Err(SignError::Russh(error))) => Err(Failure::of_russh(error, Phase::Authenticate)),
+        Ok(Err(SignError::Key(error))) => Err(Failure::Internal(format!("the private key cannot sign: {error}"))),
         Err(_) => {
             let detail = format!("{ANSWER_LIMIT:?} for one answer");
             Err(Failure::Timeout { phase: Phase::Authenticate, detail })
@@ -356,90 +336,57 @@ fn protocol(detail: String) -> Failure {
     Failure::Protocol { phase: Phase::Authenticate, detail }
 }
 
-/// Whether a question is for the password that one logs in with, not for a one-time or a new one.
-fn is_for_password(prompt: &RusshPrompt) -> bool {
-    const OTHERS: [&str; 10] =
-        ["one-time", "one time", "onetime", "otp", "token", "code", "new", "again", "retype", "confirm"];
-    let text = prompt.prompt.to_lowercase();
-    !prompt.echo && text.contains("password") && !OTHERS.iter().any(|other| text.contains(other))
-}
-
 // === impl Method ===
 
 impl Method {
-    fn kind(self) -> MethodKind {
+    fn kind(&self) -> MethodKind {
         match self {
             Self::None => MethodKind::None,
-            Self::Certificate | Self::PublicKey => MethodKind::PublicKey,
-            Self::Password => MethodKind::Password,
+            Self::Certificate(..) | Self::PublicKey(_) => MethodKind::PublicKey,
+            Self::Password(_) => MethodKind::Password,
             Self::Interactive => MethodKind::KeyboardInteractive,
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
-            Self::None => "none",
-            Self::Certificate => "publickey with the certificate",
-            Self::PublicKey => "publickey",
-            Self::Password => "password",
-            Self::Interactive => "keyboard-interactive",
+            Self::Certificate(..) => "publickey with the certificate",
+            other => (&other.kind()).into(),
+        }
+    }
+
+    /// Why it may have been refused, as far as can be seen from here.
+    fn remark(&self, user: &str) -> Option<String> {
+        match self {
+            Self::Certificate(_, certificate) => validity(certificate, user),
+            _ => None,
         }
     }
 }
 
-// === impl Outcome ===
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Outcome {
-    fn of(result: AuthResult, remark: Option<String>) -> Self {
-        match result {
-            AuthResult::Success => Self::Accepted,
-            AuthResult::Failure { remaining_methods, partial_success } => {
-                Self::Refused { offered: remaining_methods, partial: partial_success, remark, again: false }
-            }
+    #[test]
+    fn only_the_password_for_logging_in_is_given_unasked() {
+        let asks = |text: &str, echo| is_for_password(&RusshPrompt { prompt: text.to_owned(), echo });
+        for text in ["Password: ", "(ops@db-1) Password: ", "ops@db-1's password:", "LDAP Password:", "UNIX password: "]
+        {
+            assert!(asks(text, false), "{text}");
+            assert!(!asks(text, true), "{text} where it would be shown");
         }
-    }
-}
-
-/// Signs for a certificate. russh would itself use SHA-1 for one of an RSA key.
-struct KeySigner(Arc<PrivateKey>);
-
-/// Why there was no answer.
-enum AuthError {
-    /// The connection failed.
-    Russh(russh::Error),
-    /// The key failed to sign.
-    Sign(signature::Error),
-}
-
-impl From<russh::SendError> for AuthError {
-    fn from(_: russh::SendError) -> Self {
-        Self::Russh(russh::Error::SendError)
-    }
-}
-
-impl From<russh::Error> for AuthError {
-    fn from(error: russh::Error) -> Self {
-        Self::Russh(error)
-    }
-}
-
-impl Signer for KeySigner {
-    type Error = AuthError;
-
-    async fn auth_sign(
-        &mut self,
-        _: &AgentIdentity,
-        hash: Option<HashAlg>,
-        mut data: Vec<u8>,
-    ) -> Result<Vec<u8>, AuthError> {
-        use signature::Signer as _;
-        let signature: Signature = match self.0.key_data() {
-            KeypairData::Rsa(pair) => (pair, hash).try_sign(&data),
-            _ => self.0.try_sign(&data),
+        for text in [
+            "One-time password (OATH) for `ops': ",
+            "Verification code: ",
+            "Password + token: ",
+            "New password: ",
+            "Retype new password: ",
+            "Enter PASSCODE: ",
+            "Duo two-factor login",
+            "",
+        ] {
+            assert!(!asks(text, false), "{text}");
         }
-        .map_err(AuthError::Sign)?;
-        let failed = |_| AuthError::Sign(signature::Error::new());
-        signature.encode_prefixed(&mut data).map_err(failed)?;
-        Ok(data)
     }
 }

@@ -246,9 +246,9 @@ impl Failure {
                 theirs: theirs.iter().take(64).map(|name| printable(name)).collect(),
             },
             E::IO(error) => Self::of_io(&error, phase),
-            E::Disconnect | E::HUP | E::SendError | E::RecvError | E::NoAuthMethod => {
-                Self::Disconnected { phase, said: None }
-            }
+            E::Disconnect | E::HUP | E::SendError | E::RecvError => Self::Disconnected { phase, said: None },
+            // russh leaves when a server refuses and offers nothing else.
+            E::NoAuthMethod => Self::Disconnected { phase, said: Some("no other method is left".to_owned()) },
             E::KeepaliveTimeout | E::InactivityTimeout | E::ConnectionTimeout | E::Elapsed(_) => {
                 Self::Lost { detail: "no answer in time".to_owned() }
             }

@@ -5,9 +5,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use russh::keys::{
-    Algorithm, Certificate, Error, PrivateKey, decode_secret_key,
-    ssh_key::{self, certificate::CertType},
+use russh::{
+    Signer,
+    keys::{
+        Algorithm, Certificate, Error, HashAlg, PrivateKey,
+        agent::AgentIdentity,
+        decode_secret_key, signature,
+        ssh_encoding::Encode,
+        ssh_key::{self, Signature, certificate::CertType, private::KeypairData},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
@@ -36,8 +42,21 @@ pub(super) struct Identity {
     /// The private key.
     pub(super) key: Arc<PrivateKey>,
     /// A user certificate of that key.
-    pub(super) certificate: Option<Certificate>,
+    pub(super) certificate: Option<Arc<Certificate>>,
 }
+
+/// Signs for a certificate. russh would itself use SHA-1 for one of an RSA key.
+pub(super) struct KeySigner(pub(super) Arc<PrivateKey>);
+
+/// Why nothing was signed.
+pub(super) enum SignError {
+    /// The connection failed.
+    Russh(russh::Error),
+    /// The key failed.
+    Key(signature::Error),
+}
+
+// === impl Identity ===
 
 impl Identity {
     /// Reads the private key and certificate, if there are any.
@@ -60,7 +79,7 @@ impl Identity {
 
     fn read(key: &SecretString, passphrase: Option<&SecretString>, certificate: Option<&str>) -> Result<Self, Failure> {
         let key = private_key(key, passphrase)?;
-        let certificate = certificate.map(|text| user_certificate(text, &key)).transpose()?;
+        let certificate = certificate.map(|text| user_certificate(text, &key)).transpose()?.map(Arc::new);
         Ok(Self { key: Arc::new(key), certificate })
     }
 }
@@ -177,6 +196,41 @@ fn wrong_passphrase(or: &str) -> Failure {
     let hint =
         format!("Check it with \"ssh-keygen -y -f FILE\". Mind a line end after it that does not belong. {CONVERT}");
     unusable(PASSPHRASE, problem, hint)
+}
+
+// === impl KeySigner ===
+
+impl Signer for KeySigner {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        use signature::Signer as _;
+        let signature: Signature = match self.0.key_data() {
+            KeypairData::Rsa(pair) => (pair, hash).try_sign(&data),
+            _ => self.0.try_sign(&data),
+        }
+        .map_err(SignError::Key)?;
+        let failed = |_| SignError::Key(signature::Error::new());
+        signature.encode_prefixed(&mut data).map_err(failed)?;
+        Ok(data)
+    }
+}
+
+impl From<russh::Error> for SignError {
+    fn from(error: russh::Error) -> Self {
+        Self::Russh(error)
+    }
+}
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> Self {
+        Self::Russh(russh::Error::SendError)
+    }
 }
 
 #[cfg(test)]

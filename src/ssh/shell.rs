@@ -123,9 +123,8 @@ async fn open_inner(
     let mut connection = connect(target, host_keys, connect_timeout, rekey, gate, output, &events).await?;
 
     let _ = events.send(Event::Step(Step::Authenticate)).await;
-    let login = Authentication { user: &user, credentials: &credentials, identity, events: &events };
+    let login = Authentication { user: &user, identity, password: credentials.password, events: &events };
     authenticate(&mut connection.handle, &connection.link, login).await?;
-    drop(credentials);
 
     let _ = events.send(Event::Step(Step::Open)).await;
     drop(events);
