@@ -138,6 +138,8 @@ fn ip_in_url(address: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn loopback(allowed: &[&str]) -> Origins {
@@ -224,6 +226,15 @@ mod tests {
             "https://a:",
         ] {
             assert_eq!(text.parse::<Origin>(), Err(ParseError), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_only_our_own_pages_pass(origin in "https?://[a-z0-9.:@/\\[\\]-]{0,24}|\\PC{0,24}", host in "[a-z0-9.:@\\[\\]-]{0,24}") {
+            let own = ["127.0.0.1:8022", "localhost:8022", "[::1]:8022"];
+            let passes = loopback(&[]).check(Some(&origin), Some(&host)).is_ok();
+            prop_assert_eq!(passes, own.contains(&host.as_str()) && origin == format!("http://{host}"));
         }
     }
 }

@@ -98,7 +98,8 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use hyper::Request;
+    use hyper::{Request, header::HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::protocol::v1::Size;
@@ -159,6 +160,21 @@ mod tests {
         assert_eq!(mode(&with("sec-websocket-protocol", "tty, webshell.v1")), Ok(Mode::V1));
         for unknown in ["tty", "webshell.v2, v5.channel.k8s.io", "WEBSHELL.V1", ""] {
             assert_eq!(mode(&with("sec-websocket-protocol", unknown)), Err(Refusal::Subprotocol), "{unknown:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headers_of_any_bytes_are_answered(values in proptest::collection::vec(proptest::collection::vec(32u8.., 0..40), 5)) {
+            let mut request = request(&[]);
+            let names = [UPGRADE, CONNECTION, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL];
+            for (name, value) in names.into_iter().zip(values) {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    request.headers.insert(name, value);
+                }
+            }
+            prop_assert!(accept(&request).is_err());
+            let _ = mode(&request);
         }
     }
 }
