@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::SessionLimits,
-    catalog::{Access, Catalog, ShellKey},
+    catalog::{Access, Catalog, Change, ShellKey},
     protocol::{
         Reason,
         v1::{Ended, Notice, NoticeKind, Size, Welcome},
@@ -277,13 +277,12 @@ fn changed<'a>(used: &Access, catalog: &'a Catalog, shell: &ShellKey) -> Result<
         return Err(ended(Reason::Deleted, "The WebShell was deleted."));
     };
     let now = entry.access.as_deref().map_err(|message| ended(Reason::Invalid, message))?;
-    if now.target != used.target {
-        Err(ended(Reason::TargetChanged, "The WebShell points to another target now."))
-    } else if now.credentials != used.credentials {
-        Err(ended(Reason::CredentialsChanged, "The WebShell's credentials changed."))
-    } else if now.host_keys != used.host_keys {
-        Err(ended(Reason::HostKeysChanged, "The host keys that the WebShell trusts changed."))
-    } else {
-        Ok(now)
+    match used.change(now) {
+        None => Ok(now),
+        Some(Change::Target) => Err(ended(Reason::TargetChanged, "The WebShell points to another target now.")),
+        Some(Change::Credentials) => Err(ended(Reason::CredentialsChanged, "The WebShell's credentials changed.")),
+        Some(Change::HostKeys) => {
+            Err(ended(Reason::HostKeysChanged, "The host keys that the WebShell trusts changed."))
+        }
     }
 }

@@ -17,7 +17,7 @@ mod known_hosts;
 mod learned_keys;
 mod shell;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::sync::oneshot;
 
 pub use demo::{Demo, DemoError};
@@ -53,19 +53,6 @@ pub struct Credentials {
     pub passphrase: Option<SecretString>,
     /// An OpenSSH user certificate for `private_key`.
     pub certificate: Option<String>,
-}
-
-/// Compared by content, to see whether what a session authenticated with is still so.
-impl PartialEq for Credentials {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |a: &Option<SecretString>, b: &Option<SecretString>| {
-            a.as_ref().map(|secret| secret.expose_secret()) == b.as_ref().map(|secret| secret.expose_secret())
-        };
-        same(&self.password, &other.password)
-            && same(&self.private_key, &other.private_key)
-            && same(&self.passphrase, &other.passphrase)
-            && self.certificate == other.certificate
-    }
 }
 
 /// The size of a terminal window (RFC 4254, 6.2 and 6.7).
