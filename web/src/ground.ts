@@ -10,7 +10,7 @@
  */
 export const MAX_OPEN = 64 * 1024;
 
-const enum State {
+enum State {
   Ground,
   Escape,
   EscapeIntermediate,
@@ -45,8 +45,7 @@ export class GroundScanner {
     while (at < length) {
       if (this.state === State.Ground) {
         // The hot loop: nearly all output is text.
-        let byte = 0;
-        while (at < length && (byte = bytes[at] as number) !== 0x1b && byte !== 0xc2) at++;
+        while (at < length && bytes[at] !== 0x1b && bytes[at] !== 0xc2) at++;
         if (at === length) return;
       }
       const width = characterLength(bytes, at);

@@ -1,0 +1,111 @@
+// Dialogs: questions of the host, questions of the page.
+
+import { button, el } from './dom';
+import type { Prompt } from './protocol';
+
+/** Opens a dialog; it is removed when it closes, however that happens, and then says with which value. */
+function show(dialog: HTMLDialogElement, closed: (value: string) => void): void {
+  dialog.addEventListener('close', () => {
+    dialog.remove();
+    closed(dialog.returnValue);
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+let count = 0;
+
+function frame(title: string, ...content: (Node | string)[]): HTMLDialogElement {
+  const id = `dialog-${++count}`;
+  return el('dialog', { 'aria-labelledby': id }, el('h2', { id }, title), ...content);
+}
+
+/** Asks what a keyboard-interactive log-in wants to know. `answer` is called once; without answers when cancelled. */
+export function askPrompt(prompt: Prompt, answer: (answers: string[] | undefined) => void): HTMLDialogElement {
+  const inputs = prompt.prompts.map((question) =>
+    el('input', {
+      type: question.echo ? 'text' : 'password',
+      autocomplete: 'off',
+      autocapitalize: 'off',
+      spellcheck: 'false',
+      'data-1p-ignore': true,
+    }),
+  );
+  const form = el(
+    'form',
+    { method: 'dialog' },
+    ...inputs.map((input, index) => el('label', {}, prompt.prompts[index]?.text ?? '', input)),
+  );
+  const dialog = frame(prompt.name || 'The host asks', ...paragraphs(prompt.instruction), form);
+  form.append(
+    el(
+      'div',
+      { class: 'actions' },
+      button('Cancel', () => dialog.close('cancel')),
+      el('button', { type: 'submit', value: 'answer', class: 'primary' }, 'Continue'),
+    ),
+  );
+  show(dialog, (value) => {
+    if (value === 'superseded') return;
+    answer(value === 'answer' ? inputs.map((input) => input.value) : undefined);
+  });
+  return dialog;
+}
+
+/** Asks whether to do something. */
+export function confirm(
+  title: string,
+  content: (Node | string)[],
+  yes: string,
+  decided: (confirmed: boolean) => void,
+): void {
+  const dialog = frame(title, ...content);
+  const primary = button(yes, () => dialog.close('yes'), { class: 'primary', autofocus: true });
+  dialog.append(
+    el(
+      'div',
+      { class: 'actions' },
+      button('Cancel', () => dialog.close('cancel')),
+      primary,
+    ),
+  );
+  show(dialog, (value) => decided(value === 'yes'));
+}
+
+/** Most of a paste that is shown before it is confirmed: it shall be read, not scrolled. */
+const PREVIEW_LINES = 8;
+const PREVIEW_LENGTH = 400;
+
+/** Asks before pasting several lines. */
+export function confirmPaste(text: string, lines: number, decided: (confirmed: boolean) => void): void {
+  const head = text
+    .slice(0, PREVIEW_LENGTH)
+    .split(/\r\n|\r|\n/)
+    .slice(0, PREVIEW_LINES)
+    .join('\n');
+  const preview = head.length < text.trimEnd().length ? `${head}\n…` : head;
+  const what = lines === 1 ? 'Paste a line and run it?' : `Paste ${lines.toLocaleString('en')} lines?`;
+  const why = 'The program in the terminal takes each line end as Enter.';
+  confirm(what, [el('p', {}, why), el('pre', {}, preview)], 'Paste', decided);
+}
+
+/** A dialog that only shows something. */
+export function inform(title: string, content: (Node | string)[], closed: () => void): void {
+  const dialog = frame(title, ...content);
+  dialog.append(
+    el(
+      'div',
+      { class: 'actions' },
+      button('Close', () => dialog.close(), { class: 'primary' }),
+    ),
+  );
+  show(dialog, closed);
+}
+
+/** Text of the host as paragraphs. */
+function paragraphs(text: string): HTMLElement[] {
+  return text
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '')
+    .map((line) => el('p', {}, line));
+}
