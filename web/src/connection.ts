@@ -67,7 +67,8 @@ export class Connection {
   private resumed = false;
   /** The connection was replaced because input stalled, and input has not moved since. */
   private replaced = false;
-  /** Output positions: taken from the socket, parsed by the terminal, acknowledged. */
+  /** Output positions: of the next byte on this socket, of the next new byte, parsed by the terminal, acknowledged. */
+  private incoming = 0;
   private received = 0;
   private parsedTo = 0;
   private acked = 0;
@@ -85,7 +86,7 @@ export class Connection {
   /** Opens a new session, or goes on with the one that was kept. */
   start(kept?: Kept): void {
     this.token = kept?.token;
-    this.received = this.parsedTo = this.acked = kept?.received ?? 0;
+    this.received = this.parsedTo = kept?.received ?? 0;
     this.input = new InputQueue(kept?.input, kept?.unacknowledged);
     this.answered = undefined;
     this.attempt = 0;
@@ -114,7 +115,7 @@ export class Connection {
   /** The terminal has parsed this many more bytes of output. */
   parsed(count: number): void {
     this.parsedTo += count;
-    if (this.parsedTo - this.acked >= ACK_BYTES) this.ack();
+    if (this.ackable - this.acked >= ACK_BYTES) this.ack();
     else this.ackTimer ??= setTimeout(() => this.ack(), ACK_DELAY);
   }
 
@@ -151,7 +152,9 @@ export class Connection {
     let opened = false;
     socket.onopen = () => {
       opened = true;
-      const resume = this.token === undefined ? undefined : { token: this.token, received: this.received };
+      // From what is parsed, not from what is received: the gateway forgets what lies before, and until the terminal has
+      // parsed it, a reload would miss it. What comes twice is dropped.
+      const resume = this.token === undefined ? undefined : { token: this.token, received: this.parsedTo };
       socket.send(protocol.encodeHello(this.size, resume));
     };
     socket.onmessage = (event) => this.receive(event.data);
@@ -186,8 +189,7 @@ export class Connection {
         this.welcomed(message.welcome);
         break;
       case 'output':
-        this.received += message.bytes.length;
-        this.peer.onOutput(message.bytes);
+        this.take(message.bytes);
         break;
       case 'ack':
         this.input.ack(message.position);
@@ -219,16 +221,25 @@ export class Connection {
     this.resumed = welcome.resumed;
     this.token = welcome.token;
     this.window = welcome.inputWindow;
-    const lost = welcome.output !== this.received;
+    this.incoming = this.acked = welcome.output;
+    const lost = Math.max(0, welcome.output - this.received);
     // What the terminal has yet to parse stays ahead of the position, so that both meet again.
-    this.parsedTo += welcome.output - this.received;
-    this.received = welcome.output;
-    // Nothing before the position that was asked for is acknowledged any more, but that position itself is.
-    this.acked = welcome.resumed ? this.received - 1 : this.received;
+    this.received += lost;
+    this.parsedTo += lost;
     this.input.rewind(welcome.input);
-    this.peer.onWelcome(welcome, lost);
-    this.parsed(0);
+    this.peer.onWelcome(welcome, lost > 0);
     this.pump();
+  }
+
+  private take(bytes: Uint8Array<ArrayBuffer>): void {
+    const known = this.received - this.incoming;
+    this.incoming += bytes.length;
+    if (known < bytes.length) {
+      this.received = this.incoming;
+      this.peer.onOutput(known > 0 ? bytes.subarray(known) : bytes);
+    } else {
+      this.parsed(0);
+    }
   }
 
   private closed(event: CloseEvent, opened: boolean): void {
@@ -296,9 +307,14 @@ export class Connection {
   private ack(): void {
     clearTimeout(this.ackTimer);
     this.ackTimer = undefined;
-    if (this.welcomedAt === undefined || this.parsedTo <= this.acked) return;
-    this.acked = this.parsedTo;
+    if (this.welcomedAt === undefined || this.ackable <= this.acked) return;
+    this.acked = this.ackable;
     this.socket?.send(protocol.encodeAck(this.acked));
+  }
+
+  /** No further than this socket has brought: after a reconnect the terminal may be ahead of it. */
+  private get ackable(): number {
+    return Math.min(this.parsedTo, this.incoming);
   }
 
   private pump(): void {
