@@ -99,6 +99,25 @@ test('a terminal that is ahead of a new connection acknowledges no more than tha
   expect(page.screen.length).toBe(100_000);
 });
 
+test('a reload finds what the terminal had not parsed, also after a reconnect', () => {
+  const gateway = new FakeGateway();
+  const page = new FakePage(gateway);
+  gateway.accept();
+  gateway.print(bytes(1, 2, 3));
+  gateway.deliver();
+  page.parse(1);
+  gateway.lose(1006);
+  vi.advanceTimersByTime(0);
+  gateway.accept();
+  const kept = page.connection.keep();
+  vi.clearAllTimers();
+  const reloaded = new FakePage(gateway, kept, page.screen);
+  gateway.accept();
+  gateway.deliver();
+  reloaded.parse(10);
+  expect(reloaded.screen).toEqual([1, 2, 3]);
+});
+
 test('keeps what is typed while the connection is away, and sends it once', () => {
   const gateway = new FakeGateway();
   const page = new FakePage(gateway);
