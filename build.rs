@@ -1,3 +1,91 @@
-//! Builds what the binary embeds.
+//! Builds the page in `web/` with npm, for `src/gateway/page.rs` to embed.
 
-fn main() {}
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+/// The oldest Node.js that Vite runs on, as major and minor version.
+const OLDEST_NODE: (u32, u32) = (20, 19);
+
+/// What the page is built from, below `web/`.
+const SOURCES: [&str; 6] =
+    ["src", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts"];
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed=build.rs");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed=web/{source}");
+    }
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            for line in message.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let web = directory("CARGO_MANIFEST_DIR")?.join("web");
+    let page = directory("OUT_DIR")?.join("page");
+    check_node()?;
+    install(&web)?;
+    let mut build = npm(&web);
+    build.args(["run", "build", "--", "--emptyOutDir", "--outDir"]).arg(&page);
+    run(&mut build)
+}
+
+fn directory(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: build with cargo"))
+}
+
+fn check_node() -> Result<(), String> {
+    let advice = format!(
+        "the page (web/) is built with Node.js {}.{} or newer and its npm: install them \
+         (https://nodejs.org, or your distribution's packages nodejs and npm) and build again",
+        OLDEST_NODE.0, OLDEST_NODE.1
+    );
+    let output =
+        Command::new("node").arg("--version").output().map_err(|error| format!("no node: {error}; {advice}"))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let mut numbers = version.trim_start_matches('v').split('.').map_while(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) >= OLDEST_NODE => Ok(()),
+        _ => Err(format!("node is {version}; {advice}")),
+    }
+}
+
+/// Installs what `package-lock.json` names, unless that is what is installed.
+fn install(web: &Path) -> Result<(), String> {
+    let lock_path = web.join("package-lock.json");
+    let stamp = web.join("node_modules/.installed-lock");
+    let failed = |error: io::Error| format!("{}: {error}", lock_path.display());
+    // Builds with another profile or target directory share node_modules.
+    let guard = fs::File::open(&lock_path).map_err(failed)?;
+    guard.lock().map_err(failed)?;
+    let lock = fs::read(&lock_path).map_err(failed)?;
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    run(npm(web).args(["ci", "--no-audit", "--no-fund"]))?;
+    fs::write(&stamp, lock).map_err(failed)
+}
+
+fn npm(web: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.current_dir(web);
+    npm
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}; it comes with Node.js"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("{command:?} failed ({}):\n{out}\n{err}", output.status))
+}
