@@ -32,7 +32,7 @@ async fn service(says: Option<&'static str>) -> (u16, tokio::task::JoinHandle<()
     let task = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut word = [0; 64];
-        stream.read(&mut word).await.unwrap();
+        assert!(stream.read(&mut word).await.unwrap() > 0);
         match says {
             Some(text) => stream.write_all(text.as_bytes()).await.unwrap(),
             None => std::future::pending().await,

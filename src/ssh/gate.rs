@@ -22,21 +22,23 @@ const GREETING_LIMIT: usize = 20 * 255;
 
 /// Stops and resumes the reading of a connection; clones act on the same one.
 ///
-/// Close it from within the output closure: there it takes effect with the next packet. Closed from elsewhere it may
-/// come between the packets of a key exchange that the server began, which then waits, and input with it, until the
-/// gate is opened. While we renew the keys ourselves the gate is held open, so that up to a window (256 KiB) may still
-/// arrive after it was closed.
+/// Closed from within the output closure it takes effect at once, from elsewhere after the next packet of output: a stop
+/// between the packets of a key exchange would stop input as well. While we renew the keys ourselves the gate is held
+/// open, so that up to a window (256 KiB) may still arrive after it was closed.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Reading is to stop after the next packet of output.
     closed: bool,
-    /// How many [`Hold`]s there are; any of them overrules `closed`.
+    /// Reading has stopped.
+    stopped: bool,
+    /// How many [`Hold`]s there are; any of them overrules `stopped`.
     holds: usize,
     /// Reading and writing fail from now on.
     severed: bool,
-    /// Whether everything that had arrived was read, at least once since the gate was last closed.
+    /// Whether everything that had arrived was read, at least once since reading last stopped.
     drained: bool,
     /// For how long an open connection may bring nothing; `None` for ever.
     max_silence: Option<Duration>,
@@ -82,17 +84,28 @@ impl Gate {
 
     /// Stops the reading.
     pub fn close(&self) {
-        let mut state = self.0.lock();
-        state.closed = true;
-        state.drained = false;
+        self.0.lock().closed = true;
     }
 
     /// Resumes the reading.
     pub fn open(&self) {
-        self.wake_reader(|state| state.closed = false);
+        self.wake_reader(|state| {
+            state.closed = false;
+            state.stopped = false;
+        });
     }
 
-    /// Resumes the reading until the hold is dropped, whether the gate is closed or not.
+    /// Stops the reading now if the gate is closed: a packet of output has been handed on, so no key exchange is under way
+    /// that the server began.
+    pub(super) fn output_passed(&self) {
+        let mut state = self.0.lock();
+        if state.closed {
+            state.stopped = true;
+            state.drained = false;
+        }
+    }
+
+    /// Resumes the reading until the hold is dropped, whether it has stopped or not.
     pub(super) fn hold_open(&self) -> Hold {
         self.wake_reader(|state| state.holds += 1);
         Hold(self.clone())
@@ -196,7 +209,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GatedStream<S> {
             }
             // Kept also for when the stream below has nothing: severing has to wake it.
             store(&mut state.reader, cx);
-            if state.closed && state.holds == 0 {
+            if state.stopped && state.holds == 0 {
                 this.waiting_since = None;
                 return Poll::Pending;
             }

@@ -126,11 +126,11 @@ impl Rekey {
     /// server's answer, and packets of a byte or two in a window are more than that. A flood never lets up, but comes in
     /// large packets.
     fn is_due(&self, written: u64, gate: &Gate) -> bool {
-        let bytes = self.read + (written - self.written);
+        let bytes = self.read + written.saturating_sub(self.written);
         let RekeyLimits { bytes: limit, time } = self.limits;
         self.hold.is_none()
             && (bytes >= limit || self.since.elapsed() >= time)
-            && (bytes >= 2 * limit || gate.is_drained())
+            && (bytes >= limit.saturating_mul(2) || gate.is_drained())
     }
 }
 
@@ -140,6 +140,7 @@ impl Handler {
     /// Hands on output, whichever stream it is of: a pty has but one.
     fn put(&mut self, data: &[u8], session: &mut Session) -> Result<(), ClientError> {
         (self.output)(data);
+        self.gate.output_passed();
         self.rekey.read += data.len() as u64;
         self.rekey_if_due(session)
     }

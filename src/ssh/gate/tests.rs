@@ -19,11 +19,29 @@ fn gated() -> (GatedStream<DuplexStream>, Gate, DuplexStream) {
     (GatedStream::new(near, gate.clone()), gate, far)
 }
 
+/// Closes a gate as an output closure does.
+fn close(gate: &Gate) {
+    gate.close();
+    gate.output_passed();
+}
+
+#[tokio::test]
+async fn closed_from_elsewhere_it_stops_after_the_next_output() {
+    let (mut stream, gate, mut far) = gated();
+    far.write_all(b"123").await.unwrap();
+    gate.output_passed();
+    gate.close();
+    assert_eq!(stream.read_u8().await.unwrap(), b'1');
+    assert_eq!(stream.read_u8().await.unwrap(), b'2');
+    gate.output_passed();
+    assert!(timeout(Duration::ZERO, stream.read_u8()).await.is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn closed_it_holds_back_what_comes_and_passes_what_goes() {
     let (mut stream, gate, mut far) = gated();
     let mut buffer = [0; 8];
-    gate.close();
+    close(&gate);
     far.write_all(b"output").await.unwrap();
     assert!(timeout(Duration::from_secs(3600), stream.read(&mut buffer)).await.is_err());
     stream.write_all(b"\x03").await.unwrap();
@@ -37,7 +55,7 @@ async fn a_hold_overrules_it_as_long_as_it_lives() {
     let (mut stream, gate, mut far) = gated();
     far.write_all(b"12").await.unwrap();
     let hold = gate.hold_open();
-    gate.close();
+    close(&gate);
     assert_eq!(stream.read_u8().await.unwrap(), b'1');
     drop(hold);
     assert!(timeout(Duration::from_secs(1), stream.read_u8()).await.is_err());
@@ -48,7 +66,7 @@ async fn silence_is_an_error_only_while_open() {
     let (mut stream, gate, mut far) = gated();
     let start = Instant::now();
     gate.limit_silence(Duration::from_secs(45));
-    gate.close();
+    close(&gate);
     assert!(timeout(Duration::from_secs(3600), stream.read_u8()).await.is_err());
     gate.open();
     assert!(timeout(Duration::from_secs(40), stream.read_u8()).await.is_err());
@@ -66,7 +84,7 @@ async fn silence_is_an_error_only_while_open() {
 async fn severing_ends_what_waits() {
     let (stream, gate, _far) = gated();
     let (mut reader, mut writer) = tokio::io::split(stream);
-    gate.close();
+    close(&gate);
     let writing = async {
         // More than the pipe holds.
         let error = writer.write_all(&[0; 4096]).await.unwrap_err();
@@ -86,7 +104,7 @@ async fn severing_ends_what_waits() {
 #[tokio::test]
 async fn it_knows_when_a_backlog_is_read() {
     let (mut stream, gate, mut far) = gated();
-    gate.close();
+    close(&gate);
     far.write_all(b"12").await.unwrap();
     gate.open();
     assert_eq!(stream.read_u8().await.unwrap(), b'1');
@@ -94,7 +112,7 @@ async fn it_knows_when_a_backlog_is_read() {
     assert_eq!(stream.read_u8().await.unwrap(), b'2');
     assert!(timeout(Duration::ZERO, stream.read_u8()).await.is_err());
     assert!(gate.is_drained());
-    gate.close();
+    close(&gate);
     assert!(!gate.is_drained());
 }
 
@@ -157,7 +175,10 @@ proptest! {
                     available += 1;
                 }
                 Move::Arrive => {}
-                Move::Close => { gate.close(); closed = true; }
+                Move::Close => {
+                    close(&gate);
+                    closed = true;
+                }
                 Move::Open => { gate.open(); closed = false; }
                 Move::Hold => holds.push(gate.hold_open()),
                 Move::Release => drop(holds.pop()),
