@@ -39,8 +39,8 @@ export interface Kept {
   readonly unacknowledged: Uint8Array;
 }
 
-/** Acknowledge at the latest after this many parsed bytes; the gateway sends at most 256 KiB ahead. */
-const ACK_BYTES = 16 * 1024;
+/** Acknowledge at the latest after this many parsed bytes; the gateway sends at most 256 KiB ahead, and every message costs. */
+const ACK_BYTES = 32 * 1024;
 /** Acknowledge the rest after this long, in ms. Progress does not depend on it; it only lets the gateway forget sooner. */
 const ACK_DELAY = 50;
 /** A try that has not led to a welcome after this long, in ms, is given up. */

@@ -40,11 +40,18 @@ export class GroundScanner {
 
   /** Follows over the bytes that the terminal has parsed. */
   scan(bytes: Uint8Array): void {
+    // ESC means the same in every state, so what came before the last one does not matter. Nor does text between
+    // sequences, unless it may hold a C1 control character. This keeps the scanner out of the way of fast output.
+    const last = bytes.lastIndexOf(0x1b);
+    if (last >= 0) this.scanFrom(bytes, last);
+    else if (this.state !== State.Ground || bytes.includes(0xc2)) this.scanFrom(bytes, 0);
+  }
+
+  private scanFrom(bytes: Uint8Array, start: number): void {
     const length = bytes.length;
-    let at = 0;
+    let at = start;
     while (at < length) {
       if (this.state === State.Ground) {
-        // The hot loop: nearly all output is text.
         while (at < length && bytes[at] !== 0x1b && bytes[at] !== 0xc2) at++;
         if (at === length) return;
       }
@@ -52,12 +59,6 @@ export class GroundScanner {
       this.step(bytes, at, width);
       at += width;
     }
-  }
-
-  /** Begins anew between sequences. */
-  reset(): void {
-    this.state = State.Ground;
-    this.open = [];
   }
 
   private step(bytes: Uint8Array, at: number, width: number): void {

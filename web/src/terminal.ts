@@ -81,11 +81,14 @@ export function showTerminal(terminal: Terminal, host: HTMLElement): void {
   }
 }
 
-/** Whether WebGL is drawn by hardware; drawn by the processor it is slower than the DOM. */
+/** Whether WebGL is drawn by hardware. Drawn by the processor it is many times slower than the DOM. */
 function hasWebgl(): boolean {
   const context = document.createElement('canvas').getContext('webgl2', { failIfMajorPerformanceCaveat: true });
-  context?.getExtension('WEBGL_lose_context')?.loseContext();
-  return context !== null;
+  if (!context) return false;
+  const info = context.getExtension('WEBGL_debug_renderer_info');
+  const renderer = String(context.getParameter(info?.UNMASKED_RENDERER_WEBGL ?? context.RENDERER));
+  context.getExtension('WEBGL_lose_context')?.loseContext();
+  return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer);
 }
 
 /** The size to tell the gateway: characters, and device pixels of the character grid. */

@@ -35,11 +35,6 @@ export class Utf8Cutter {
     if (rest.length > 0) pieces.push(rest);
     return pieces;
   }
-
-  /** Forgets what is held back: the stream goes on elsewhere. */
-  reset(): void {
-    this.held = NOTHING;
-  }
 }
 
 /** How long the sequence is that begins with this byte; 1 for anything that begins none. */

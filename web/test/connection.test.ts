@@ -70,15 +70,15 @@ test('acknowledges what is parsed, not what is received', () => {
   const gateway = new FakeGateway();
   const page = new FakePage(gateway);
   gateway.accept();
-  gateway.print(new Uint8Array(40_000));
+  gateway.print(new Uint8Array(60_000));
   gateway.deliver();
   vi.advanceTimersByTime(1000);
   expect(gateway.acked).toBe(0);
-  page.parse(16 * 1024);
-  expect(gateway.acked).toBe(16 * 1024);
+  page.parse(32 * 1024);
+  expect(gateway.acked).toBe(32 * 1024);
   page.parse(10);
   vi.advanceTimersByTime(1000);
-  expect(gateway.acked).toBe(16 * 1024 + 10);
+  expect(gateway.acked).toBe(32 * 1024 + 10);
 });
 
 test('a terminal that is ahead of a new connection acknowledges no more than that has brought', () => {
