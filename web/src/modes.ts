@@ -60,11 +60,15 @@ export class ModeTracker {
 
   /** Sequences that restore the modes; to be written after what the serialize addon gave. */
   serialize(): string {
-    const { cursorX, cursorY } = this.terminal.buffer.active;
-    // Setting a region moves the cursor home.
-    const region = this.region ? `\x1b[${this.region.join(';')}r\x1b[${cursorY + 1};${cursorX + 1}H` : '';
+    const { buffer, modes } = this.terminal;
+    const { cursorX, cursorY } = buffer.active;
+    const region = this.region ? `\x1b[${this.region.join(';')}r` : '';
+    // Setting a region or origin mode moves the cursor home; in origin mode, rows count from the region's first.
+    const top = modes.originMode ? (this.region?.[0] ?? 1) : 1;
+    const cursor = region || modes.originMode ? `\x1b[${cursorY + 2 - top};${cursorX + 1}H` : '';
     return (
       region +
+      cursor +
       (this.cursorHidden ? '\x1b[?25l' : '') +
       (this.encoding === undefined ? '' : `\x1b[?${this.encoding}h`) +
       (this.cursorShape === 0 ? '' : `\x1b[${this.cursorShape} q`) +

@@ -107,7 +107,7 @@ export class ShellPage {
     const kept = this.connection?.keep();
     if (!kept) return undefined;
     const { terminal, serializer } = this.view;
-    const screen = serializeScreen(serializer, this.settings.current.scrollback) + this.modes.serialize();
+    const screen = serializeScreen(terminal, serializer, this.settings.current.scrollback) + this.modes.serialize();
     return { kept, cols: terminal.cols, rows: terminal.rows, screen, tail: this.output.tail, title: this.title };
   }
 

@@ -1,6 +1,7 @@
 // What the page keeps in session storage over a reload: the session, the screen, and where both stand.
 
 import type { SerializeAddon } from '@xterm/addon-serialize';
+import type { IBufferCell, Terminal } from '@xterm/xterm';
 import type { Kept } from './connection';
 
 /** Most characters of a serialized screen; session storage holds about 5 million per origin. */
@@ -19,13 +20,34 @@ export interface Snapshot {
 }
 
 /** Serializes the screen with as much of the scrollback as fits. */
-export function serializeScreen(serializer: SerializeAddon, scrollback: number): string {
+export function serializeScreen(terminal: Terminal, serializer: SerializeAddon, scrollback: number): string {
   let screen = serializer.serialize({ scrollback });
   for (let lines = scrollback; screen.length > MAX_SCREEN && lines > 0; ) {
     lines = Math.floor((lines * MAX_SCREEN * 0.9) / screen.length);
     screen = serializer.serialize({ scrollback: lines });
   }
-  return screen.length > MAX_SCREEN ? '' : screen;
+  return screen.length > MAX_SCREEN ? '' : screen + backdrop(terminal);
+}
+
+/** Draws the coloured background of empty rows at the end of the screen, which the serialize addon leaves out. */
+function backdrop(terminal: Terminal): string {
+  const { active } = terminal.buffer;
+  let drawn = '';
+  for (let row = terminal.rows; row > 0; row--) {
+    const line = active.getLine(active.baseY + row - 1);
+    const first = line?.getCell(0);
+    if (!line || !first || line.translateToString(true) !== '') break;
+    const colour = background(first);
+    if (colour !== undefined) drawn += `\x1b[${row}H\x1b[${colour}m\x1b[2K`;
+  }
+  return drawn === '' ? '' : `\x1b7\x1b[0m${drawn}\x1b8`;
+}
+
+/** The SGR parameters of a cell's background (ECMA-48, ISO 8613-6); undefined for the default one. */
+function background(cell: IBufferCell): string | undefined {
+  const colour = cell.getBgColor();
+  if (cell.isBgRGB()) return `48;2;${colour >>> 16};${(colour >>> 8) & 0xff};${colour & 0xff}`;
+  return cell.isBgPalette() ? `48;5;${colour}` : undefined;
 }
 
 /** Keeps a snapshot for this path; without its screen when storage is too full, not at all when there is no storage. */

@@ -32,7 +32,9 @@ class Page {
 
   async reload(): Promise<Page> {
     const page = new Page();
-    await page.output.restore(serializeScreen(this.serializer, 100) + this.modes.serialize(), this.output.tail);
+    const terminal = this.terminal as unknown as BrowserTerminal;
+    const screen = serializeScreen(terminal, this.serializer, 100) + this.modes.serialize();
+    await page.output.restore(screen, this.output.tail);
     return page;
   }
 
@@ -71,6 +73,15 @@ const SCREENS: [name: string, output: string][] = [
   ['an editor', '\x1b[?1049h\x1b[?1h\x1b[?2004h\x1b[?1002;1006h\x1b[2J\x1b[3;5Hedit\x1b[8;1H-- INSERT --\x1b[3;9H'],
   ['line drawing', '\x1b(0lqqk\r\nx  x'],
   ['a scroll region', `\x1b[2;5r\x1b[5;1Hone\r\ntwo\r\n`],
+  ['a line filled to its end', '0123456789'.repeat(4)],
+  ['a last line filled to its end', `${'\r\n'.repeat(20)}${'0123456789'.repeat(4)}`],
+  ['a saved cursor', 'ab\x1b7\x1b[5;5Hcd'],
+  ['origin mode', '\x1b[3;6r\x1b[?6h\x1b[2;2Hx'],
+  ['the alternate screen, with text before', 'before\r\n$ vi\r\n\x1b[?1049h\x1b[Hfull'],
+  ['insert mode', 'abc\x1b[4h\x1b[1;2H'],
+  ['a wide character at the edge', `${'x'.repeat(39)}漢`],
+  ['an empty screen, cursor below', '\x1b[6;7H'],
+  ['erased in a colour', '\x1b[44m\x1b[2J\x1b[H\x1b[0mx'],
   ['a hidden cursor and another shape', '\x1b[?25l\x1b[4 q$ '],
 ];
 const AFTER = '\x1b[32mafter\x1b[0m\r\nqqq\r\n\n\n\nmore\x1b[2;2Hhere';
@@ -161,7 +172,7 @@ test('a screen that is too large loses its oldest lines', async () => {
   (page as unknown as BrowserTerminal).loadAddon(serializer);
   page.write(Array.from({ length: 20_000 }, (_, i) => `${i} ${'x'.repeat(150)}\r\n`).join(''));
   await new Promise<void>((done) => page.write('', done));
-  const screen = serializeScreen(serializer, 20_000);
+  const screen = serializeScreen(page as unknown as BrowserTerminal, serializer, 20_000);
   expect(screen.length).toBeLessThanOrEqual(2_000_000);
   expect(screen.length).toBeGreaterThan(1_000_000);
   expect(screen).toContain('19999 x');
