@@ -48,6 +48,7 @@ async fn without_a_command_the_users_shell_runs() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn dropbear_runs_commands_too() {
     let user = TestUser::create();
     let sshd = Sshd::dropbear(&user, &[]);
@@ -238,6 +239,7 @@ async fn dropping_a_shell_closes_its_connection() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn a_users_own_shell_is_what_the_account_says() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("PasswordAuthentication yes").start();

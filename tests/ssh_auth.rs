@@ -110,6 +110,7 @@ async fn certificates_log_in_where_their_keys_do_not() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn passwords_log_in_and_wrong_ones_do_not() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("PasswordAuthentication yes").start();
@@ -122,6 +123,7 @@ async fn passwords_log_in_and_wrong_ones_do_not() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn a_key_that_is_refused_is_followed_by_the_password() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("PasswordAuthentication yes").start();
@@ -133,6 +135,7 @@ async fn a_key_that_is_refused_is_followed_by_the_password() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn too_many_failures_are_told_with_the_servers_words() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("PasswordAuthentication yes").config_line("MaxAuthTries 1").start();
@@ -142,6 +145,7 @@ async fn too_many_failures_are_told_with_the_servers_words() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn questions_for_the_password_are_answered_from_the_secret() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("KbdInteractiveAuthentication yes").pam(PAM).start();
@@ -150,6 +154,7 @@ async fn questions_for_the_password_are_answered_from_the_secret() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn a_wrong_password_is_given_once_and_then_the_user_is_asked() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("KbdInteractiveAuthentication yes").pam(PAM).start();
@@ -168,6 +173,7 @@ async fn a_wrong_password_is_given_once_and_then_the_user_is_asked() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn a_question_that_is_not_answered_cancels() {
     let user = TestUser::create();
     let sshd = Sshd::builder().config_line("KbdInteractiveAuthentication yes").pam(PAM).start();
@@ -177,6 +183,7 @@ async fn a_question_that_is_not_answered_cancels() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn all_that_a_server_wants_is_given_in_turn() {
     let user = TestUser::create();
     for wanted in ["publickey,password", "publickey,keyboard-interactive", "password,publickey"] {
@@ -193,6 +200,7 @@ async fn all_that_a_server_wants_is_given_in_turn() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn half_an_authentication_is_not_taken_for_a_whole_one() {
     let user = TestUser::create();
     let sshd = Sshd::builder()
@@ -216,6 +224,7 @@ async fn half_an_authentication_is_not_taken_for_a_whole_one() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn dropbear_takes_keys_passwords_and_both() {
     let user = TestUser::create();
     for options in [&[][..], &["-t"]] {
@@ -235,6 +244,7 @@ async fn dropbear_takes_keys_passwords_and_both() {
 }
 
 #[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn dropbear_takes_keys_of_every_type() {
     let user = TestUser::create();
     let sshd = Sshd::dropbear(&user, &["-s"]);
