@@ -24,7 +24,7 @@ pub struct KnownHosts {
 /// Why a known_hosts text cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KnownHostsError {
-    /// Larger than [`MAX_TEXT`]; the number of bytes.
+    /// Larger than 1 MiB; the number of bytes.
     #[error("{0} bytes are more than known hosts may have ({MAX_TEXT}); remove hosts that are not needed")]
     TooLarge(usize),
     /// A line that is neither an entry nor a comment.
