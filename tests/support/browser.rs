@@ -85,21 +85,17 @@ impl Endpoint {
     pub async fn hello(&self, hello: Hello) -> Result<Client, Event> {
         let mut socket = self.connect(Some("webshell.v1")).await.expect("a WebSocket");
         socket.send(Message::binary(ClientMessage::Hello(hello).encode())).await.expect("hello is sent");
-        loop {
-            let message = timeout(PATIENCE, socket.next()).await.expect("an answer to hello");
-            match message {
-                Some(Ok(message)) if message.is_binary() => {
-                    match ServerMessage::decode(message.as_payload()).unwrap() {
-                        ServerMessage::Welcome(welcome) => {
-                            let (received, acknowledged) = (welcome.output, welcome.input);
-                            return Ok(Client { socket, welcome, received, acknowledged });
-                        }
-                        ServerMessage::Ended(ended) => return Err(Event::Ended(ended)),
-                        other => panic!("instead of a welcome came {other:?}"),
-                    }
-                }
-                other => return Err(closed(other)),
+        let message = match timeout(PATIENCE, socket.next()).await.expect("an answer to hello") {
+            Some(Ok(message)) if message.is_binary() => message,
+            other => return Err(closed(other)),
+        };
+        match ServerMessage::decode(message.as_payload()).unwrap() {
+            ServerMessage::Welcome(welcome) => {
+                let (received, acknowledged) = (welcome.output, welcome.input);
+                Ok(Client { socket, welcome, received, acknowledged })
             }
+            ServerMessage::Ended(ended) => Err(Event::Ended(ended)),
+            other => panic!("instead of a welcome came {other:?}"),
         }
     }
 }
