@@ -1,6 +1,9 @@
 //! The `webshell` command: reads the command line, starts telemetry, hands over to a role.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use webshell::{
@@ -11,8 +14,18 @@ use webshell::{
 };
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For people: what `main` itself would print has quotes and, where it is switched on, a backtrace.
+            let _ = writeln!(io::stderr(), "webshell: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
     logs::start(cli.log_format, cli.log_level)?;
     match cli.command {
         Command::Local(arguments) => local::run(*arguments).await?,

@@ -1,0 +1,151 @@
+//! `webshell local` as a user starts it: what it prints, what it refuses, how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
+
+mod support {
+    #[allow(dead_code, reason = "this file starts its gateways as processes")]
+    pub mod site;
+}
+
+use std::process::{Output, Stdio};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use support::site::{HANDSHAKE, PATIENCE, exchange, request_text};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+use tokio_websockets::{ClientBuilder, Message};
+
+/// A running `webshell local`, on free ports.
+struct Local {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_webshell"));
+    command.arg("local").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+impl Local {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = command(arguments).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, lines }
+    }
+
+    async fn line(&mut self) -> String {
+        timeout(PATIENCE, self.lines.next_line()).await.expect("no line in time").unwrap().expect("a line")
+    }
+
+    /// Asks it to end, waits until it has, and tells whether it did so in good order and what it had logged.
+    async fn stop(mut self) -> (bool, String) {
+        let pid = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let mut log = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+        let status = timeout(PATIENCE, self.process.wait()).await.expect("no end in time").unwrap();
+        (status.success(), log)
+    }
+}
+
+async fn refused(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = timeout(PATIENCE, command(arguments).output()).await.unwrap().unwrap();
+    assert_eq!((status.code(), stdout.as_slice()), (Some(1), &b""[..]), "{arguments:?}");
+    String::from_utf8(stderr).unwrap()
+}
+
+#[tokio::test]
+async fn the_printed_url_leads_to_a_terminal_and_logs_tell_who_but_not_what() {
+    let arguments = ["--log-format", "json", "--log-level", "trace", "--trusted-proxy", "127.0.0.0/8"];
+    let mut local = Local::start(&arguments);
+    let first = local.line().await;
+    let url = first.strip_prefix("WebShell is ready: ").unwrap();
+    let (page, ticket) = url.split_once("#ticket=").unwrap();
+    let authority = page.strip_prefix("http://").and_then(|page| page.strip_suffix("/demo/terminal/")).unwrap();
+    let origin = format!("http://{authority}");
+    let send = async |request: &str, headers: &[(&str, &str)], body: &str| {
+        let stream = TcpStream::connect(authority).await.unwrap();
+        let headers = [&[("Host", authority), ("Origin", origin.as_str())], headers].concat();
+        exchange(stream, &request_text(request, &headers, body)).await
+    };
+    assert_eq!(send("GET /demo/terminal/", &[], "").await.status, 200);
+    let forwarded = ("X-Forwarded-For", "203.0.113.9, 192.0.2.7");
+    let refused = send("GET /demo/terminal/ws", &[&HANDSHAKE[..], &[forwarded]].concat(), "").await;
+    assert_eq!(refused.status, 401);
+
+    let reply = send("POST /-/session", &[], &format!("{{\"ticket\": \"{ticket}\"}}")).await;
+    assert_eq!(reply.status, 204);
+    let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap();
+    let second = local.line().await;
+    let next = second.split_once("#ticket=").unwrap().1;
+    assert!(second.contains(page) && next != ticket, "{second}");
+
+    let headers = [&HANDSHAKE[..], &[forwarded, ("Cookie", cookie)]].concat();
+    let reply = send("GET /demo/terminal/ws", &headers, "").await;
+    assert_eq!(reply.status, 101);
+    let mut socket = ClientBuilder::new().take_over(reply.stream);
+    socket.send(Message::text("echo canary-$((40 + 2)); exit 3\n")).await.unwrap();
+    let mut seen = String::new();
+    while let Some(Ok(message)) = timeout(PATIENCE, socket.next()).await.expect("no message in time") {
+        seen.push_str(message.as_text().unwrap_or_default());
+    }
+    assert!(seen.contains("canary-42"), "{seen}");
+
+    let (in_order, log) = local.stop().await;
+    assert!(in_order, "{log}");
+    for secret in [ticket, next, cookie, cookie.split_once('=').unwrap().1, "canary"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let audit: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
+    let events: Vec<_> = audit.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["denied", "connected", "ended"]);
+    for line in &audit {
+        assert_eq!((&line["namespace"], &line["name"]), (&"demo".into(), &"terminal".into()));
+        assert_eq!(line["client"], "192.0.2.7");
+    }
+    assert_eq!((&audit[0]["user"], &audit[0]["reason"]), (&"".into(), &"not-logged-in".into()));
+    assert_eq!((&audit[2]["user"], &audit[2]["reason"]), (&"local".into(), &"exit".into()));
+}
+
+#[tokio::test]
+async fn several_shells_are_opened_from_their_list() {
+    let mut local = Local::start(&["--file", "examples", "--auth", "none"]);
+    let line = local.line().await;
+    let url = line.strip_prefix("WebShell is ready: ").unwrap();
+    assert!(url.ends_with('/') && url.matches('/').count() == 3, "{url}");
+    let authority = url.strip_prefix("http://").and_then(|url| url.strip_suffix('/')).unwrap();
+    let stream = TcpStream::connect(authority).await.unwrap();
+    let list = exchange(stream, &request_text("GET /-/shells", &[("Host", authority)], "")).await;
+    let list: serde_json::Value = serde_json::from_str(&list.body).unwrap();
+    assert!(list["shells"].as_array().unwrap().len() > 1, "{list}");
+    let (in_order, log) = local.stop().await;
+    assert!(in_order, "{log}");
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let repeated = ["--listen", taken.as_str()];
+    let directory = tempfile::tempdir().unwrap();
+    let nothing = directory.path().join("nothing.yaml");
+    let nothing = nothing.to_str().unwrap();
+    for (arguments, words) in [
+        (&["--file", nothing][..], &["--file", nothing, "give the path"][..]),
+        (&["--tls-cert", nothing, "--tls-key", nothing], &["--tls-cert", nothing, "give a file"]),
+    ] {
+        let error = refused(arguments).await;
+        assert!(error.starts_with("webshell: ") && words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_webshell"));
+    let output = command.arg("local").args(repeated).output().await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(&format!("--listen {taken}: the port is in use")), "{error}");
+}
