@@ -206,6 +206,8 @@ export class ShellPage {
     this.status = status;
     if (status.kind === 'connected' && status.resumed && before.kind !== 'connected') {
       this.notices.remark('Reconnected to the same shell.');
+    } else if (status.kind !== 'connected') {
+      this.notices.remark('');
     }
     if (status.kind === 'connected' || isOver(status)) this.dialog?.element.close('superseded');
     if (isOver(status)) this.notices.clear();
