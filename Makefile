@@ -21,5 +21,5 @@ check: ## the quick part of `test`, for the inner loop
 bench: ## benchmarks side by side with peers; writes docs/benchmarks.md
 	@bench/run
 
-image: ## build the container image (IMAGE=webshell:dev)
-	@scripts/image $(IMAGE)
+image: ## build the container image (IMAGE=webshell:dev, ARGS="--build-arg RUST_IMAGE=…" for other bases)
+	@scripts/image $(IMAGE) $(ARGS)
