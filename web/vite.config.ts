@@ -11,5 +11,6 @@ export default defineConfig({
     license: { fileName: 'assets/licenses.md' },
     chunkSizeWarningLimit: 1024,
   },
-  test: { include: ['test/**/*.test.ts'] },
+  // Generous, for machines that do other things meanwhile; all of them take a few seconds together.
+  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000 },
 });
