@@ -145,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn every_argument_stands_in_the_handbook_with_its_default() {
+        let handbook = include_str!("../docs/operations.md");
+        let command = Cli::command();
+        let local = command.find_subcommand("local").unwrap();
+        for argument in command.get_arguments().chain(local.get_arguments()) {
+            let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else { continue };
+            let row = handbook.lines().find(|line| line.contains(&format!("| `{variable}` |"))).expect(variable);
+            assert!(row.contains(&format!("--{}", argument.get_long().unwrap())), "{row}");
+            for default in argument.get_default_values() {
+                assert!(row.contains(&format!("| `{}` |", default.to_str().unwrap())), "{row}");
+            }
+        }
+    }
+
+    #[test]
     fn defaults_are_for_this_machine_alone() {
         let local = local(&[]).unwrap();
         assert_eq!(local.listen.to_string(), "127.0.0.1:8022");

@@ -112,6 +112,17 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_stands_in_the_handbook_with_its_code() {
+        let handbook = include_str!("../../docs/operations.md");
+        for reason in Reason::ALL {
+            let (name, code) = (reason.name(), reason.code());
+            let row = format!("| `{name}` | {code} |");
+            let mention = format!("`{name}` ({code})");
+            assert!(handbook.contains(&row) || handbook.contains(&mention), "docs/operations.md lacks {name}");
+        }
+    }
+
+    #[test]
     fn every_code_is_used_once() {
         let mut codes: Vec<_> = Reason::ALL.iter().map(|r| r.code()).collect();
         codes.sort_unstable();

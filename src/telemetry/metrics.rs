@@ -257,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_stands_in_the_handbook() {
+        let handbook = include_str!("../../docs/operations.md");
+        let text = text(&SessionMetrics::default(), &HttpMetrics::default());
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            assert!(handbook.contains(&format!("| `{name}{suffix}` |")), "docs/operations.md lacks {name}{suffix}");
+        }
+    }
+
+    #[test]
     fn a_session_is_counted_in_one_state_at_a_time() {
         let (sessions, http) = (SessionMetrics::default(), HttpMetrics::default());
         let mut counted = sessions.count(SessionState::Connecting);
