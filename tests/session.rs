@@ -80,6 +80,21 @@ async fn wait_for<T>(feed: &mut Feed<'_>, mut wanted: impl FnMut(Delivery) -> Op
     .expect("nothing came")
 }
 
+/// All output from here on, and the end.
+async fn read_to_end(attachment: &Attachment) -> (Vec<u8>, Ended) {
+    let mut output = Vec::new();
+    let ended = wait_for(&mut feed(attachment), |delivery| match delivery {
+        Delivery::Output { message, .. } => {
+            output.extend_from_slice(&message);
+            None
+        }
+        Delivery::Ended(ended) => Some(ended),
+        _ => None,
+    })
+    .await;
+    (output, ended)
+}
+
 async fn wait_for_end(feed: &mut Feed<'_>) -> Ended {
     wait_for(feed, |delivery| match delivery {
         Delivery::Ended(ended) => Some(ended),
@@ -93,16 +108,7 @@ async fn what_is_typed_comes_back_and_the_end_comes_last() {
     let (attachment, welcome) = registry().open(new_session(NO_LIMITS), None, echo).unwrap();
     assert!(!welcome.resumed);
     attachment.input(b"hello q").await;
-    let mut output = Vec::new();
-    let ended = wait_for(&mut feed(&attachment), |delivery| match delivery {
-        Delivery::Output { message, .. } => {
-            output.extend_from_slice(&message);
-            None
-        }
-        Delivery::Ended(ended) => Some(ended),
-        _ => None,
-    })
-    .await;
+    let (output, ended) = read_to_end(&attachment).await;
     assert_eq!((output.as_slice(), ended.status), (&b"hello q"[..], Some(0)));
 }
 
@@ -114,16 +120,7 @@ async fn an_end_that_nobody_saw_is_told_at_the_resume() {
     drop(attachment);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (attachment, _) = resume(&registry, &welcome.token, 0).unwrap();
-    let mut output = Vec::new();
-    let ended = wait_for(&mut feed(&attachment), |delivery| match delivery {
-        Delivery::Output { message, .. } => {
-            output.extend_from_slice(&message);
-            None
-        }
-        Delivery::Ended(ended) => Some(ended),
-        _ => None,
-    })
-    .await;
+    let (output, ended) = read_to_end(&attachment).await;
     assert_eq!((output.as_slice(), ended.status), (&b"last words q"[..], Some(0)));
     attachment.session().dismiss();
     drop(attachment);
