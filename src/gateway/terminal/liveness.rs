@@ -16,19 +16,23 @@ use super::Stream;
 const PING: Duration = Duration::from_secs(20);
 /// A connection that is silent for this long, three pings, is gone.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How many pings a client may send between two pongs: each is queued an answer, and a client that does not read would let the queue grow.
-const MAX_PINGS: u32 = 1000;
+/// How many pings a client may send before it is known to have read an answer of ours: each is queued an answer, and for a
+/// client that does not read the queue would grow.
+pub(super) const MAX_PINGS: u32 = 1000;
 
 /// When something was last heard, or could be written.
 #[derive(Debug)]
 pub(super) struct Liveness {
     last: Mutex<Instant>,
+    /// How many pings have come since the client was last known to read.
     pings: Mutex<u32>,
+    /// What our last ping carried: only who has read it can send it back.
+    sent: Mutex<[u8; 8]>,
 }
 
 impl Liveness {
     pub(super) fn new() -> Self {
-        Liveness { last: Mutex::new(Instant::now()), pings: Mutex::new(0) }
+        Liveness { last: Mutex::new(Instant::now()), pings: Mutex::new(0), sent: Mutex::default() }
     }
 
     /// Notes a sign of life.
@@ -41,6 +45,14 @@ impl Liveness {
         let mut interval = tokio::time::interval_at(Instant::now() + PING, PING);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
+    }
+
+    /// The ping to send now.
+    pub(super) fn ping(&self) -> Message {
+        // Without random numbers it is a ping all the same.
+        let payload = getrandom::u64().unwrap_or_default().to_be_bytes();
+        *self.sent.lock() = payload;
+        Message::ping(payload.to_vec())
     }
 
     /// The next message with content; `None` when the connection is closed, broken or silent for too long.
@@ -65,7 +77,9 @@ impl Liveness {
                             return None;
                         }
                     } else if message.is_pong() {
-                        *self.pings.lock() = 0;
+                        if **message.as_payload() == *self.sent.lock() {
+                            *self.pings.lock() = 0;
+                        }
                     } else if message.is_close() {
                         return None;
                     } else {

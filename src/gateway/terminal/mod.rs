@@ -17,6 +17,7 @@ use tokio::{
 };
 use tokio_websockets::{CloseCode, Message, WebSocketStream};
 
+use self::liveness::MAX_PINGS;
 use crate::{
     catalog::{Access, Catalog, ShellKey},
     protocol::{
@@ -92,10 +93,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let last = async {
-        while let Some(Ok(_)) = stream.next().await {}
+        read_to_close(stream).await;
         let _ = sink.close().await;
     };
     let _ = tokio::time::timeout(CLOSING, last).await;
+}
+
+/// Reads past what the client sent before it knew of the end; whether its close was among it.
+async fn read_to_close<S>(stream: &mut Stream<S>) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut closed, mut pings) = (false, 0);
+    // Pings are answered here too.
+    while pings < MAX_PINGS
+        && let Some(Ok(message)) = stream.next().await
+    {
+        closed |= message.is_close();
+        pings += u32::from(message.is_ping());
+    }
+    closed
 }
 
 // === impl Terminals ===
@@ -158,10 +175,7 @@ impl Close {
         let handshake = async {
             // A connection that is closed already has nothing more to be told.
             let _ = sink.send(Message::close(Some(code), &reason)).await;
-            let mut answered = false;
-            while let Some(Ok(message)) = stream.next().await {
-                answered |= message.is_close();
-            }
+            let answered = read_to_close(stream).await;
             let _ = sink.close().await;
             answered
         };

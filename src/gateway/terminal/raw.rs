@@ -140,7 +140,7 @@ where
         tokio::select! {
             () = feed.ready() => {}
             () = shared.show.notified() => {}
-            _ = pings.tick() => sink.send(Message::ping("")).await.ok()?,
+            _ = pings.tick() => sink.send(liveness.ping()).await.ok()?,
         }
     }
 }

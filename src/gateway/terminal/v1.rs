@@ -58,7 +58,7 @@ where
     let session = std::sync::Arc::clone(attachment.session());
     let outcome = tokio::select! {
         outcome = read(&mut stream, &attachment, &conversation, &liveness) => outcome,
-        outcome = write(&mut sink, &attachment, welcome, &conversation) => outcome,
+        outcome = write(&mut sink, &attachment, welcome, &conversation, &liveness) => outcome,
     };
     drop(attachment);
     match outcome {
@@ -151,6 +151,7 @@ async fn write<S>(
     attachment: &Attachment,
     welcome: Welcome,
     conversation: &Mutex<Conversation>,
+    liveness: &Liveness,
 ) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -196,7 +197,7 @@ where
         tokio::select! {
             () = feed.ready() => {}
             _ = pings.tick() => {
-                if sink.send(Message::ping("")).await.is_err() {
+                if sink.send(liveness.ping()).await.is_err() {
                     return Outcome::Gone;
                 }
             }
