@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, Interval, MissedTickBehavior},
 };
-use tokio_websockets::Message;
+use tokio_websockets::{Error, Message};
 
 use super::Stream;
 
@@ -28,11 +28,23 @@ pub(super) struct Liveness {
     pings: Mutex<u32>,
     /// What our last ping carried: only who has read it can send it back.
     sent: Mutex<[u8; 8]>,
+    /// Whether the client sent a message beyond the cap.
+    too_large: Mutex<bool>,
 }
 
 impl Liveness {
     pub(super) fn new() -> Self {
-        Liveness { last: Mutex::new(Instant::now()), pings: Mutex::new(0), sent: Mutex::default() }
+        Liveness {
+            last: Mutex::new(Instant::now()),
+            pings: Mutex::new(0),
+            sent: Mutex::default(),
+            too_large: Mutex::default(),
+        }
+    }
+
+    /// Whether the connection is at its end because a message was beyond the cap.
+    pub(super) fn is_too_large(&self) -> bool {
+        *self.too_large.lock()
     }
 
     /// Notes a sign of life.
@@ -68,7 +80,10 @@ impl Liveness {
             tokio::select! {
                 biased;
                 message = stream.next() => {
-                    let message = message?.ok()?;
+                    let message = message?.inspect_err(|error| {
+                        *self.too_large.lock() = matches!(error, Error::PayloadTooLong { .. });
+                    });
+                    let message = message.ok()?;
                     self.seen();
                     if message.is_ping() {
                         let mut pings = self.pings.lock();

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_websockets::{CloseCode, Message, WebSocketStream};
 
-use self::liveness::MAX_PINGS;
+use self::liveness::{Liveness, MAX_PINGS};
 use crate::{
     catalog::{Access, Catalog, ShellKey},
     protocol::{
@@ -87,12 +87,16 @@ where
     }
 }
 
-/// Lets a connection that is closed or broken say its last: an answer to a close, or the close for a frame too large.
-async fn finish<S>(sink: &mut Sink<S>, stream: &mut Stream<S>)
+/// Lets a connection that is closed or broken say its last: an answer to a close, or the close for a message too large.
+async fn finish<S>(sink: &mut Sink<S>, stream: &mut Stream<S>, liveness: &Liveness)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let last = async {
+        if liveness.is_too_large() {
+            // For a single frame this was said already, but not for fragments.
+            let _ = sink.send(Message::close(Some(CloseCode::MESSAGE_TOO_BIG), "")).await;
+        }
         read_to_close(stream).await;
         let _ = sink.close().await;
     };

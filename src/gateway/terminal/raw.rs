@@ -54,7 +54,7 @@ pub(super) async fn serve<S>(
     session.dismiss();
     match ended {
         Some(ended) => say_end(&mut sink, &mut stream, &ended).await,
-        None => super::finish(&mut sink, &mut stream).await,
+        None => super::finish(&mut sink, &mut stream, &liveness).await,
     }
 }
 

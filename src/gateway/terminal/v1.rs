@@ -41,7 +41,7 @@ where
     let liveness = Liveness::new();
     let hello = match tokio::time::timeout(HELLO, receive_hello(&mut stream, &conversation, &liveness)).await {
         Ok(Ok(Some(hello))) => hello,
-        Ok(Ok(None)) => return super::finish(&mut sink, &mut stream).await,
+        Ok(Ok(None)) => return super::finish(&mut sink, &mut stream, &liveness).await,
         Ok(Err(misuse)) => return refuse(sink, stream, Close::new(PROTOCOL_ERROR, misuse.to_string())).await,
         Err(_) => return refuse(sink, stream, Close::new(PROTOCOL_ERROR, "no hello in time")).await,
     };
@@ -62,7 +62,7 @@ where
     };
     drop(attachment);
     match outcome {
-        Outcome::Gone => super::finish(&mut sink, &mut stream).await,
+        Outcome::Gone => super::finish(&mut sink, &mut stream, &liveness).await,
         Outcome::Close(reason) => refuse(sink, stream, reason).await,
         Outcome::Ended(reason) => {
             if reason.perform(&mut sink, &mut stream).await {
