@@ -60,16 +60,24 @@ export function confirm(
   decided: (confirmed: boolean) => void,
 ): void {
   const dialog = frame(title, ...content);
-  const primary = button(yes, () => dialog.close('yes'), { class: 'primary', autofocus: true });
+  let confirmed = false;
+  const proceed = () => {
+    confirmed = true;
+    dialog.close();
+    // Not at the close event: that comes later, and what is typed in between would come first.
+    decided(true);
+  };
   dialog.append(
     el(
       'div',
       { class: 'actions' },
-      button('Cancel', () => dialog.close('cancel')),
-      primary,
+      button('Cancel', () => dialog.close()),
+      button(yes, proceed, { class: 'primary', autofocus: true }),
     ),
   );
-  show(dialog, (value) => decided(value === 'yes'));
+  show(dialog, () => {
+    if (!confirmed) decided(false);
+  });
 }
 
 /** Most of a paste that is shown before it is confirmed: it shall be read, not scrolled. */
