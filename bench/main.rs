@@ -7,6 +7,7 @@ mod browser;
 mod bulk;
 mod echo;
 mod interrupt;
+mod machine;
 mod memory;
 mod page;
 mod process;
@@ -32,7 +33,8 @@ fn main() {
     {
         return remote::flood(Path::new(note));
     }
-    tokio::runtime::Runtime::new().unwrap().block_on(run());
+    // One thread: a thread more between a socket and whoever waits for it would be measured too.
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run());
 }
 
 async fn run() {
@@ -47,10 +49,8 @@ async fn run() {
         let routes = Way::ALL.map(|way| site.route(way));
         for round in 1..=rounds {
             println!("round {round} of {rounds}");
-            for route in &routes {
-                if wanted("echo") {
-                    echo::measure(route, &mut results).await;
-                }
+            if wanted("echo") {
+                echo::measure(&routes, &mut results).await;
             }
             for route in &routes {
                 if wanted("prompt") {

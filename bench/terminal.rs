@@ -75,11 +75,13 @@ impl Terminal {
                     }
                 }
             }
-            Self::Webssh(socket) | Self::DjangoLike(socket) => {
+            Self::Webssh(socket) | Self::DjangoLike(socket) => loop {
                 let message = socket.next().await.expect("an open connection").unwrap();
-                assert!(message.is_binary() || message.is_text(), "instead of output came {message:?}");
-                Bytes::from(message.into_payload())
-            }
+                assert!(!message.is_close(), "the connection was closed: {message:?}");
+                if message.is_binary() || message.is_text() {
+                    return Bytes::from(message.into_payload());
+                }
+            },
         }
     }
 
