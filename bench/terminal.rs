@@ -22,7 +22,7 @@ pub const PROMPT: &str = "ready> ";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The page acknowledges as often.
-const ACKNOWLEDGE_EVERY: u64 = 16 * 1024;
+const ACKNOWLEDGE_EVERY: u64 = 32 * 1024;
 
 /// A terminal.
 pub enum Terminal {
