@@ -1,0 +1,17 @@
+// Waits for conditions, each with a deadline; nothing here waits for a time.
+
+import { setTimeout as pause } from 'node:timers/promises';
+
+/** How long a condition may take before a test fails, in ms: machines that run tests are slow at times. */
+const PATIENCE = 30_000;
+
+/** Waits until `condition` gives something true, and returns it. `what` says what was waited for, as text or a function. */
+export async function until(what, condition) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const found = await condition();
+    if (found) return found;
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${typeof what === 'function' ? await what() : what}`);
+    await pause(20);
+  }
+}
