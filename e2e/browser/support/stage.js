@@ -9,6 +9,8 @@ import { TerminalPage } from './terminal.js';
 
 const OPTIONS = [
   '--disable-gpu',
+  // As on a machine without graphics hardware, which has no WebGL: what the page draws can then be read.
+  '--disable-3d-apis',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -22,9 +24,7 @@ after(() => browser?.close());
 
 async function theBrowser() {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  // Without WebGL, as on a machine that has no graphics hardware: what is drawn can then be read.
-  const ignoreDefaultArgs = ['--enable-unsafe-swiftshader'];
-  browser ??= await chromium.launch({ executablePath, args: OPTIONS, ignoreDefaultArgs, chromiumSandbox: false });
+  browser ??= await chromium.launch({ executablePath, args: OPTIONS, chromiumSandbox: false });
   return browser;
 }
 
@@ -69,7 +69,11 @@ export class Stage {
     // Violations of the Content-Security-Policy are errors in the console, too.
     page.on('console', (message) => message.type() === 'error' && trouble(message.text()));
     page.on('pageerror', (error) => trouble(String(error)));
-    page.on('requestfailed', (request) => trouble(`${request.url()}: ${request.failure()?.errorText}`));
+    page.on('requestfailed', (request) => {
+      const why = request.failure()?.errorText;
+      // A page that is left gives up what it has not read to its end.
+      if (why !== 'net::ERR_ABORTED') trouble(`${request.url()}: ${why}`);
+    });
     page.on('response', (response) => response.status() >= 400 && trouble(`${response.url()}: ${response.status()}`));
     // A page that is left asks first; it is left nevertheless, unless a test says otherwise.
     page.on('dialog', (dialog) => this.onDialog(dialog));

@@ -38,23 +38,23 @@ export class TerminalPage {
   }
 
   /** The last lines, wrapped rows joined. */
-  lines(count = 500) {
-    return this.page.evaluate(`window.webshell ? (${linesOf})(webshell.term, ${count}) : []`);
+  async lines(count = 500) {
+    return (await this.#look(`(${linesOf})(webshell.term, ${count})`)) ?? [];
   }
 
   /** The screen with its colours, and the cursor. */
   screen() {
-    return this.page.evaluate(`(${screenOf})(webshell.term)`);
+    return this.#look(`(${screenOf})(webshell.term)`);
   }
 
   /** The size in columns and rows. */
   size() {
-    return this.page.evaluate(() => ({ cols: window.webshell.term.cols, rows: window.webshell.term.rows }));
+    return this.#look('({ cols: webshell.term.cols, rows: webshell.term.rows })');
   }
 
   /** How many bytes of output it has shown. */
   position() {
-    return this.page.evaluate(() => window.webshell.position());
+    return this.#look('webshell.position()');
   }
 
   /** Waits for a line that holds this text or matches this expression; returns the match. */
@@ -84,7 +84,7 @@ export class TerminalPage {
   }
 
   state() {
-    return this.page.evaluate(() => window.webshell?.state());
+    return this.#look('webshell.state()');
   }
 
   /** Waits until the panel says something. */
@@ -107,6 +107,16 @@ export class TerminalPage {
   /** Where the keyboard is: the label of the focused element. */
   focused() {
     return this.page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
+  }
+
+  /** The value of an expression in the page; undefined while there is no terminal in it yet. */
+  async #look(expression) {
+    try {
+      return await this.page.evaluate(`window.webshell ? ${expression} : undefined`);
+    } catch (error) {
+      if (/Execution context was destroyed/.test(String(error))) return undefined; // it is being loaded
+      throw error;
+    }
   }
 }
 
