@@ -26,7 +26,9 @@ export function serializeScreen(terminal: Terminal, serializer: SerializeAddon, 
     lines = Math.floor((lines * MAX_SCREEN * 0.9) / screen.length);
     screen = serializer.serialize({ scrollback: lines });
   }
-  return screen.length > MAX_SCREEN ? '' : screen + backdrop(terminal);
+  // The serialize addon ends the first buffer with the style in effect: the second would be filled with its background.
+  const styled = screen.replace('\x1b[?1049h', '\x1b[0m$&');
+  return styled.length > MAX_SCREEN ? '' : styled + backdrop(terminal);
 }
 
 /** Draws the coloured background of empty rows at the end of the screen, which the serialize addon leaves out. */

@@ -78,6 +78,7 @@ const SCREENS: [name: string, output: string][] = [
   ['a saved cursor', 'ab\x1b7\x1b[5;5Hcd'],
   ['origin mode', '\x1b[3;6r\x1b[?6h\x1b[2;2Hx'],
   ['the alternate screen, with text before', 'before\r\n$ vi\r\n\x1b[?1049h\x1b[Hfull'],
+  ['colours that go on in the alternate screen', 'before\x1b[?1049h\x1b[H1\r\n2\x1b[44mcoloured'],
   ['insert mode', 'abc\x1b[4h\x1b[1;2H'],
   ['a wide character at the edge', `${'x'.repeat(39)}漢`],
   ['an empty screen, cursor below', '\x1b[6;7H'],
