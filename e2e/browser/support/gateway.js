@@ -1,7 +1,6 @@
 // The real binary: `webshell local` on free ports, with a home of its own.
 
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,7 +50,10 @@ export class Gateway {
 
   /** All addresses it has printed, the newest last; each logs in once. */
   get urls() {
-    return this.#output.split('\n').slice(0, -1).map((line) => line.replace(/^.*: /, ''));
+    return this.#output
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => line.replace(/^.*: /, ''));
   }
 
   get url() {
@@ -63,11 +65,13 @@ export class Gateway {
   }
 
   async stop() {
-    const ended = once(this.process, 'exit');
     // The second signal does not wait for sessions.
     this.process.kill('SIGTERM');
     this.process.kill('SIGINT');
-    await ended;
+    await until(
+      () => `the gateway ends: ${this.#log}`,
+      () => this.process.exitCode !== null || this.process.signalCode !== null,
+    );
     rmSync(this.home, { recursive: true, force: true });
   }
 }

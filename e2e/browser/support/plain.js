@@ -1,10 +1,9 @@
 // A program on a plain pty of this machine, its output shown by a terminal without a browser: what a screen should be.
 
 import { spawn } from 'node:child_process';
-import graphemes from '@xterm/addon-unicode-graphemes';
 import headless from '@xterm/headless';
 import { environment } from './gateway.js';
-import { linesOf, screenOf } from './screen.js';
+import { linesOf, matching, screenOf } from './screen.js';
 import { until } from './wait.js';
 
 /** The bytes of the keys that scenarios press. */
@@ -15,7 +14,6 @@ export class PlainTerminal {
   static start({ cols, rows, home }) {
     const plain = new PlainTerminal();
     plain.terminal = new headless.Terminal({ cols, rows, allowProposedApi: true, logLevel: 'off' });
-    plain.terminal.loadAddon(new graphemes.UnicodeGraphemesAddon());
     const env = { ...environment(home), TERM: 'xterm-256color', COLORTERM: 'truecolor', LANG: 'C.UTF-8' };
     const shell = `stty cols ${cols} rows ${rows}; exec bash --login`;
     plain.process = spawn('script', ['--quiet', '--flush', '--command', shell, '/dev/null'], { env, cwd: home });
@@ -39,7 +37,7 @@ export class PlainTerminal {
   async shows(text) {
     await until(
       () => `a plain terminal shows ${text}:\n${linesOf(this.terminal, 50).join('\n')}`,
-      () => linesOf(this.terminal, 500).some((line) => line.includes(text)),
+      () => linesOf(this.terminal, 500).some((line) => matching(text).test(line)),
     );
   }
 

@@ -14,7 +14,7 @@ export function linesOf(terminal, count) {
   return trimmed.slice(0, trimmed.findLastIndex((line) => line !== '') + 1);
 }
 
-/** The screen, with colours and styles written between the texts that have them, and where the cursor is. */
+/** The screen, with colours (mode:value) and styles written between the texts that have them, and where the cursor is. */
 export function screenOf(terminal) {
   const buffer = terminal.buffer.active;
   const rows = [];
@@ -25,10 +25,11 @@ export function screenOf(terminal) {
     for (let x = 0; x < terminal.cols; x++) {
       const cell = line.getCell(x);
       if (cell.getWidth() === 0) continue;
-      const colour = (mode, value) => (mode === 0 ? '' : `${mode.toString(16)}:${value.toString(16)}`);
+      const colour = (mode, value) => (mode === 0 ? '' : `${mode >> 24}:${value.toString(16)}`);
       const flags = ['Bold', 'Italic', 'Underline', 'Inverse', 'Dim'].filter((flag) => cell[`is${flag}`]() !== 0);
-      const style = [colour(cell.getFgColorMode(), cell.getFgColor()), colour(cell.getBgColorMode(), cell.getBgColor()), ...flags];
-      const now = style.join(' ').trim();
+      const foreground = colour(cell.getFgColorMode(), cell.getFgColor());
+      const background = colour(cell.getBgColorMode(), cell.getBgColor());
+      const now = [foreground, background && `on ${background}`, ...flags].filter(Boolean).join(' ');
       if (now !== before) row += `⟨${now}⟩`;
       before = now;
       row += cell.getChars() || ' ';
@@ -36,4 +37,9 @@ export function screenOf(terminal) {
     rows.push(row.trimEnd());
   }
   return { rows, cursor: [buffer.cursorX, buffer.cursorY], buffer: buffer.type };
+}
+
+/** An expression that matches this text; expressions stay what they are. */
+export function matching(text) {
+  return typeof text === 'string' ? new RegExp(text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')) : text;
 }

@@ -100,7 +100,12 @@ class Sshd {
           ...spec,
         },
       },
-      { apiVersion: 'v1', kind: 'Secret', metadata, stringData: secret ?? { 'ssh-privatekey': this.#read('client') + '\n' } },
+      {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata,
+        stringData: secret ?? { 'ssh-privatekey': this.#read('client') + '\n' },
+      },
     ];
   }
 

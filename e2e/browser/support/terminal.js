@@ -1,6 +1,6 @@
 // A page with a terminal, as a person uses it: types, looks, waits.
 
-import { linesOf, screenOf } from './screen.js';
+import { linesOf, matching, screenOf } from './screen.js';
 import { until } from './wait.js';
 
 /** Wraps a page of the browser. */
@@ -59,7 +59,7 @@ export class TerminalPage {
 
   /** Waits for a line that holds this text or matches this expression; returns the match. */
   async shows(text) {
-    const expression = typeof text === 'string' ? new RegExp(escaped(text)) : text;
+    const expression = matching(text);
     const line = await until(
       async () => `the terminal shows ${text}:\n${(await this.lines(50)).join('\n')}`,
       async () => (await this.lines()).find((candidate) => expression.test(candidate)),
@@ -71,7 +71,7 @@ export class TerminalPage {
   async prompts() {
     await until(
       async () => `there is a prompt:\n${(await this.lines(50)).join('\n')}`,
-      async () => (await this.lines(200)).at(-1) === 'ready>',
+      async () => (await this.lines(200)).at(-1)?.endsWith('ready>'),
     );
   }
 
@@ -93,7 +93,7 @@ export class TerminalPage {
       async () => `the panel says ${texts}; it says: ${await this.panel.textContent()}`,
       async () => {
         const said = (await this.panel.isVisible()) ? await this.panel.innerText() : '';
-        return texts.every((text) => (typeof text === 'string' ? said.includes(text) : text.test(said)));
+        return texts.every((text) => matching(text).test(said));
       },
     );
   }
@@ -109,6 +109,11 @@ export class TerminalPage {
     return this.page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
   }
 
+  /** Waits until what is typed goes to the terminal. */
+  async hasFocus() {
+    await until('the terminal has the focus', async () => (await this.focused()) === 'Terminal input');
+  }
+
   /** The value of an expression in the page; undefined while there is no terminal in it yet. */
   async #look(expression) {
     try {
@@ -118,8 +123,4 @@ export class TerminalPage {
       throw error;
     }
   }
-}
-
-function escaped(text) {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }

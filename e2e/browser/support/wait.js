@@ -11,7 +11,8 @@ export async function until(what, condition) {
   for (;;) {
     const found = await condition();
     if (found) return found;
-    if (Date.now() > deadline) throw new Error(`waited in vain until ${typeof what === 'function' ? await what() : what}`);
+    if (Date.now() > deadline)
+      throw new Error(`waited in vain until ${typeof what === 'function' ? await what() : what}`);
     await pause(20);
   }
 }
