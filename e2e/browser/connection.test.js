@@ -31,7 +31,7 @@ async function countedWithoutGap(terminal) {
 
 test('a broken network loses nothing', async (t) => {
   const { terminal, network, page } = await demoOverNetwork(t);
-  await terminal.enters(`${COUNTER} & read -r line; kill %1; wait; echo "read: $line"`);
+  await terminal.enters(`${COUNTER} & read -rs line; kill %1; wait; echo "read: $line"`);
   const before = await counts(terminal, 10);
   network.cut();
   await terminal.says(/Connection lost, next try in \d+ s/, 'The shell goes on meanwhile');

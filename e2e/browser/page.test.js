@@ -103,6 +103,7 @@ test('what is selected is copied with Ctrl-Shift-C, and Ctrl-C is the shell’s'
   await terminal.presses('Control+Shift+C');
   await until('it is copied', async () => (await page.evaluate(() => navigator.clipboard.readText())) === 'copied');
   await terminal.types('never run');
+  await terminal.shows('never run');
   await terminal.presses('Control+C');
   await terminal.prompts();
 });

@@ -104,7 +104,7 @@ class Sshd {
         apiVersion: 'v1',
         kind: 'Secret',
         metadata,
-        stringData: secret ?? { 'ssh-privatekey': this.#read('client') + '\n' },
+        stringData: secret ?? { 'ssh-privatekey': `${this.#read('client')}\n` },
       },
     ];
   }
