@@ -104,6 +104,8 @@ async fn a_limit_that_is_edited_counts_for_the_living() {
     assert!(notice.seconds.unwrap() <= 6, "{notice:?}");
     assert_ended(&mut client, Reason::Maximum, 4201).await;
     bystander.works().await;
+    // Its log lies beside the manifests, and every line of it is a change in their directory.
+    assert_eq!(binary.log().matches("manifests read").count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest as _, Sha256};
+
 pub use schema::SchemaError;
 
 use self::{
@@ -50,6 +52,8 @@ pub struct Reading {
     pub problems: Vec<String>,
     /// What was left out because it is of another kind, each a line.
     pub ignored: Vec<String>,
+    /// The SHA-256 of all that was read: the same where nothing was edited.
+    pub digest: [u8; 32],
 }
 
 // === impl Manifests ===
@@ -70,6 +74,7 @@ impl Manifests {
     /// Reads all files. One that cannot be read, or is no YAML, is taken as it was before; one that is gone is gone. Blocks.
     pub fn read(&mut self) -> Reading {
         let mut reading = Reading::default();
+        let mut digest = Sha256::new();
         let mut before = std::mem::take(&mut self.files);
         for path in &self.paths {
             let files = files::list(path).unwrap_or_else(|error| {
@@ -81,7 +86,7 @@ impl Manifests {
                 if self.files.contains_key(&file) {
                     continue;
                 }
-                match read_file(&file, &self.schema) {
+                match read_file(&file, &self.schema, &mut digest) {
                     Ok(objects) => _ = self.files.insert(file, objects),
                     Err(problem) => {
                         let old = before.remove(&file).filter(|_| file.exists());
@@ -92,6 +97,7 @@ impl Manifests {
                 }
             }
         }
+        reading.digest = digest.finalize().into();
         self.assemble(&mut reading);
         reading
     }
@@ -139,8 +145,10 @@ pub fn default_learned_keys() -> Option<PathBuf> {
     Some(state.join("webshell/known_hosts"))
 }
 
-fn read_file(file: &Path, schema: &Schema) -> Result<Objects, String> {
+fn read_file(file: &Path, schema: &Schema, digest: &mut Sha256) -> Result<Objects, String> {
     let text = files::read(file).map_err(|error| unreadable(file, &error))?;
+    digest.update(file.as_os_str().as_encoded_bytes());
+    digest.update(text.as_bytes());
     let documents = yaml::documents(&text).map_err(|error| format!("{}, {error}", file.display()))?;
     let mut objects = Objects::default();
     for (document, number) in documents.into_iter().zip(1..) {

@@ -34,6 +34,8 @@ pub struct Follower {
     changed: Arc<Notify>,
     /// Problems of the last reading, so that each is logged once.
     told: BTreeSet<String>,
+    /// What was read last.
+    digest: Option<[u8; 32]>,
 }
 
 impl Follower {
@@ -51,7 +53,8 @@ impl Follower {
             }
         };
         let watcher = new_debouncer_opt(REST, None, on_events, NoCache::new(), Config::default())?;
-        let mut follower = Self { manifests, watcher, watched: BTreeSet::new(), changed, told: BTreeSet::new() };
+        let mut follower =
+            Self { manifests, watcher, watched: BTreeSet::new(), changed, told: BTreeSet::new(), digest: None };
         follower.watch()?;
         Ok(follower)
     }
@@ -95,6 +98,10 @@ impl Follower {
             debug!(ignored, "a manifest is left out");
         }
         self.told = reading.problems.iter().cloned().collect();
+        // Other files may change beside them, our own log among these: to tell of it each time would go round in a circle.
+        if self.digest.replace(reading.digest) == Some(reading.digest) {
+            return;
+        }
         info!(shells = reading.catalog.shells.len(), problems = reading.problems.len(), "manifests read");
     }
 
