@@ -37,6 +37,7 @@ test('a screen reader is given the lines and told the state', async (t) => {
   await terminal.button('Settings and keys').click();
   await page.getByLabel('Screen reader mode').check();
   await terminal.button('Close').click();
+  await terminal.hasFocus();
   await terminal.enters('echo read $((6 * 7)) aloud');
   await page
     .getByRole('listitem')

@@ -103,6 +103,7 @@ test('a flood leaves the page responsive, and Ctrl-C brings the prompt back', as
   // Dialogs open, frames are drawn, and the flood goes on.
   await terminal.button('Settings and keys').click();
   await terminal.button('Close').click();
+  await terminal.hasFocus();
   const before = await terminal.position();
   await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
   await until('the flood goes on', async () => (await terminal.position()) > before);
