@@ -166,18 +166,6 @@ async fn a_terminal_is_as_asked_for() {
 }
 
 #[tokio::test]
-async fn a_log_in_shell_reads_what_is_typed() {
-    let fixture = Fixture::start().await;
-    let mut ssh = fixture.ssh().args(["-tt", "127.0.0.1"]).spawn().unwrap();
-    ssh.stdin.as_mut().unwrap().write_all(b"echo \"0=$0 home=$HOME\"; exit 3\n").await.unwrap();
-    let output = end(ssh).await;
-    let shown = text(&output.stdout);
-    assert!(shown.contains("0=-"), "{shown:?}");
-    assert!(shown.contains(&format!("home={}", std::env::var("HOME").unwrap())), "{shown:?}");
-    assert_eq!(output.status.code(), Some(3));
-}
-
-#[tokio::test]
 async fn only_its_own_key_and_user_are_accepted() {
     let fixture = Fixture::start().await;
     let other = Fixture::start().await;

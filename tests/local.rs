@@ -28,6 +28,8 @@ struct Local {
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webshell"));
     command.arg("local").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
+    // The log-in shell of the demo target has no start-up files there.
+    command.env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -90,12 +92,12 @@ async fn the_printed_url_leads_to_a_terminal_and_logs_tell_who_but_not_what() {
     let reply = send("GET /demo/terminal/ws", &headers, "").await;
     assert_eq!(reply.status, 101);
     let mut socket = ClientBuilder::new().take_over(reply.stream);
-    socket.send(Message::text("echo canary-$((40 + 2)); exit 3\n")).await.unwrap();
+    socket.send(Message::text("echo canary-$((40 + 2)) $0 $HOME; exit 3\n")).await.unwrap();
     let mut seen = String::new();
     while let Some(Ok(message)) = timeout(PATIENCE, socket.next()).await.expect("no message in time") {
         seen.push_str(message.as_text().unwrap_or_default());
     }
-    assert!(seen.contains("canary-42"), "{seen}");
+    assert!(seen.contains("canary-42 -sh /nonexistent"), "a log-in shell of the user's: {seen}");
 
     let (in_order, log) = local.stop().await;
     assert!(in_order, "{log}");

@@ -207,8 +207,10 @@ pub fn shell_at(address: SocketAddr) -> Catalog {
     Catalog { shells: [(key, entry)].into() }
 }
 
-/// One shell, `demo/terminal`, on the demo target.
+/// One shell, `demo/terminal`, on the demo target: one that reads no start-up files of whoever runs the tests.
 pub fn demo_shell(demo: &Demo) -> Catalog {
-    let shell = demo::shell(demo).unwrap();
+    let mut shell = demo::shell(demo).unwrap();
+    let access = Arc::get_mut(shell.access.as_mut().unwrap()).unwrap();
+    access.program.command = Some("exec sh".to_owned());
     Catalog { shells: [(shell.key.clone(), shell)].into() }
 }

@@ -167,6 +167,8 @@ impl SshdBuilder {
             fs::write(path("authority"), authority).unwrap();
             config.push(format!("TrustedUserCAKeys {}", path("authority")));
         }
+        let home = path("home");
+        fs::create_dir(&home).unwrap();
         let host_key_file = path("host_key");
         let authorized_keys = path("authorized_keys");
         config.extend(
@@ -179,6 +181,8 @@ impl SshdBuilder {
                 "KbdInteractiveAuthentication no",
                 "UseDNS no",
                 "PrintMotd no",
+                // The start-up files of whoever runs the tests may print, wait for others, or run any program.
+                &format!("SetEnv HOME={home}"),
                 &format!("UsePAM {}", if self.pam.is_some() { "yes" } else { "no" }),
                 &format!("HostKey {host_key_file}"),
                 &format!("AuthorizedKeysFile {authorized_keys}"),

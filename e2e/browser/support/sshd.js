@@ -21,6 +21,7 @@ export async function startSshd(t, { asks = false, config = [] } = {}) {
   for (const name of ['host_key', 'other_key', 'client']) {
     execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', path(name)]);
   }
+  mkdirSync(path('home'));
   // Where the server drops its rights; distributions make it when they start theirs.
   if (!needsRoot) mkdirSync('/run/sshd', { recursive: true });
   // The name that the server is started by is the name of its PAM service.
@@ -42,6 +43,8 @@ export async function startSshd(t, { asks = false, config = [] } = {}) {
     `UsePAM ${asks ? 'yes' : 'no'}`,
     'UseDNS no',
     'PrintMotd no',
+    // The start-up files of whoever runs the tests may print, wait for others, or run any program.
+    `SetEnv HOME=${path('home')}`,
     'PrintLastLog no',
     'AcceptEnv LANG COLORTERM',
     `HostKey ${path('host_key')}`,
