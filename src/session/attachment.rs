@@ -15,10 +15,6 @@ use crate::{
     telemetry::metrics::{Direction, SessionState},
 };
 
-/// The most output in one message, in bytes: large enough that its cost is the copying, small enough that a browser parses
-/// it between two frames of its display.
-const MESSAGE: usize = 32 * 1024;
-
 /// A connection's hold on its session. Dropped, it leaves the session detached.
 #[derive(Debug)]
 pub struct Attachment {
@@ -208,10 +204,10 @@ impl Feed<'_> {
             self.acknowledged = state.input.consumed();
             return Some(Delivery::Ack(self.acknowledged));
         }
-        let sendable = state.replay.sendable().min(MESSAGE);
+        let sendable = state.replay.sendable();
         if sendable > 0 {
             let mut message = (self.begin)(sendable);
-            let position = state.replay.send(&mut message, sendable)?;
+            let position = state.replay.send(&mut message);
             self.attachment.session.metrics.passed(Direction::Output, sendable);
             return Some(Delivery::Output { message, position });
         }

@@ -28,7 +28,9 @@ impl Session {
         }
         state.regulate(&self.gate, &self.metrics);
         let overrun = state.replay.is_overrun();
-        state.wake();
+        if state.replay.sendable() > 0 {
+            state.wake();
+        }
         drop(state);
         if overrun {
             self.end(Ended::new(Reason::Protocol, "The server sent more than SSH's flow control allows."));

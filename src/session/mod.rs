@@ -208,6 +208,7 @@ impl Session {
         };
         audit::ended(self.subject(), &self.id, ended.reason.name(), summary);
         self.metrics.closed(ended.reason.name());
+        state.replay.complete();
         state.ended = Some(ended);
         state.wake();
     }
