@@ -4,6 +4,7 @@ use std::{fs, time::Instant};
 
 use crate::{
     process::cpu_seconds,
+    pty,
     results::{Measure, Results},
     site::{Route, Site, Way},
 };
@@ -28,6 +29,11 @@ pub async fn measure(route: &Route<'_>, site: &Site, results: &mut Results) {
     let seconds = began.elapsed().as_secs_f64();
     results.add(Measure::Bulk, route.way, megabytes / seconds);
     results.add(Measure::CpuPerMegabyte, route.way, (cpu_seconds(pid) - cpu) / megabytes);
+}
+
+/// MB/s of such a file without any way in between.
+pub fn pty_alone(site: &Site, rounds: usize) -> f64 {
+    pty::megabytes_per_second(&site.file(&name(Way::Native)), rounds)
 }
 
 fn name(way: Way) -> String {

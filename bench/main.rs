@@ -12,6 +12,7 @@ mod memory;
 mod page;
 mod process;
 mod prompt;
+mod pty;
 mod remote;
 mod report;
 mod results;
@@ -76,7 +77,8 @@ async fn run() {
         }
     }
     let page = if wanted("page") { page::measure(&site, rounds) } else { Vec::new() };
-    let report = report::render(&results, &page, rounds);
+    let pty = if wanted("bulk") { Some(bulk::pty_alone(&site, rounds)) } else { None };
+    let report = report::render(&results, pty, &page, rounds);
     println!("\n{report}");
     if only.is_none() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md"), report).unwrap();

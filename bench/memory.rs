@@ -29,7 +29,10 @@ pub async fn measure(site: &Site, way: Way, results: &mut Results) {
     let route = site.route(way);
     let count = sessions(way);
     let base = route.server_pid().map_or(0, resident_bytes);
-    let terminals: Vec<_> = stream::iter(0..count).map(|_| route.open()).buffer_unordered(AT_ONCE).collect().await;
+    // One before the others: while nobody is logged in, webssh loses track of those who come at once.
+    let mut terminals = vec![route.open().await];
+    let others = stream::iter(1..count).map(|_| route.open()).buffer_unordered(AT_ONCE);
+    terminals.extend(others.collect::<Vec<_>>().await);
     let prompted = resident(&route, &terminals);
     let shown = stream::iter(terminals).map(|mut terminal| async {
         terminal.run(OUTPUT).await;

@@ -1,10 +1,13 @@
 //! The browser leg: what Chromium shows through the gateway, beside what the same page shows from memory.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use serde::Deserialize;
 
-use crate::site::{Site, Way};
+use crate::{
+    pty,
+    site::{Site, Way},
+};
 
 /// What one kind of output came to, in medians over the rounds.
 #[derive(Debug, Deserialize)]
@@ -12,6 +15,8 @@ use crate::site::{Site, Way};
 pub struct Shown {
     /// The kind of output.
     pub kind: String,
+    /// Where it was read from.
+    pub file: PathBuf,
     /// MB/s through the gateway.
     pub gateway: f64,
     /// MB/s from memory.
@@ -22,6 +27,9 @@ pub struct Shown {
     pub key: Latency,
     /// How long it took until the next frame was drawn, in milliseconds.
     pub frame: Latency,
+    /// MB/s of a pty alone.
+    #[serde(skip)]
+    pub pty: f64,
 }
 
 /// Latencies of all rounds.
@@ -44,5 +52,9 @@ pub fn measure(site: &Site, rounds: usize) -> Vec<Shown> {
         .output()
         .unwrap();
     assert!(output.status.success(), "the browser leg failed");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut shown: Vec<Shown> = serde_json::from_slice(&output.stdout).unwrap();
+    for shown in &mut shown {
+        shown.pty = pty::megabytes_per_second(&shown.file, rounds);
+    }
+    shown
 }

@@ -22,10 +22,13 @@ struct Goal {
 }
 
 /// Everything, as a Markdown page.
-pub fn render(results: &Results, page: &[Shown], rounds: usize) -> String {
+pub fn render(results: &Results, pty: Option<f64>, page: &[Shown], rounds: usize) -> String {
     let mut text = METHOD.replace("{rounds}", &rounds.to_string());
     write!(text, "\n## Machine and versions\n\n{}\n", machine::describe()).unwrap();
     write!(text, "## Side by side\n\n{}\n", table(results)).unwrap();
+    if let Some(pty) = pty {
+        write!(text, "A pty alone, read without SSH, gave {pty:.1} MB/s of the bulk output.\n\n").unwrap();
+    }
     if !page.is_empty() {
         write!(text, "## Shown in Chromium\n\n{}\n", shown(page)).unwrap();
     }
@@ -58,13 +61,13 @@ fn table(results: &Results) -> String {
 
 fn shown(page: &[Shown]) -> String {
     let mut text = String::from(
-        "| | gateway | from memory | ratio | key until handled: p50, p95, worst | until the next frame: p50, p95, worst |\n\
-         |---|---:|---:|---:|---:|---:|\n",
+        "| | gateway | from memory | ratio | pty alone | key until handled: p50, p95, worst | until the next frame: p50, p95, worst |\n\
+         |---|---:|---:|---:|---:|---:|---:|\n",
     );
-    for Shown { kind, gateway, memory, ratio, key, frame } in page {
+    for Shown { kind, gateway, memory, ratio, pty, key, frame, .. } in page {
         writeln!(
             text,
-            "| {kind} | {gateway:.1} MB/s | {memory:.1} MB/s | {ratio:.2} | {:.0}, {:.0}, {:.0} ms | {:.0}, {:.0}, {:.0} ms |",
+            "| {kind} | {gateway:.1} MB/s | {memory:.1} MB/s | {ratio:.2} | {pty:.1} MB/s | {:.0}, {:.0}, {:.0} ms | {:.0}, {:.0}, {:.0} ms |",
             key.p50, key.p95, key.max, frame.p50, frame.p95, frame.max
         )
         .unwrap();

@@ -128,8 +128,7 @@ impl Site {
         let mut command = Command::new(program("wssh"));
         // Asking a shell for its encoding would cost each session another shell.
         command.args(["--address=127.0.0.1", "--xsrf=False", "--policy=autoadd", "--encoding=utf-8"]);
-        // Many log in at once: what is logged in may wait for its WebSocket.
-        command.args(["--timeout=60", "--delay=60", "--maxconn=4000", "--logging=warning"]);
+        command.args(["--timeout=60", "--maxconn=4000", "--logging=warning"]);
         command.arg(format!("--hostfile={}", self.file("known_hosts").display()));
         self.serve("webssh", command, |command, port| command.arg(format!("--port={port}")))
     }

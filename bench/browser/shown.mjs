@@ -1,17 +1,11 @@
 // usage: shown.mjs URL DIRECTORY ROUNDS   Shows files in the page of a shell, in turn through the gateway and from memory,
 // and presses keys meanwhile. Prints what came of it as JSON; page.rs reads that.
 
-import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { Browser } from './browser.mjs';
 
 const [url, directory, rounds] = process.argv.slice(2);
-
-const FLAGS = [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-];
 
 /** How often a key is pressed while output is shown, in ms. */
 const KEY_EVERY = 100;
@@ -76,7 +70,7 @@ async function fromMemory(text) {
 /** Presses a key again and again until told to stop. */
 async function pressKeys(page, signal) {
   while (!signal.aborted) {
-    await page.keyboard.press('x');
+    await page.press('x');
     await new Promise((resolve) => setTimeout(resolve, KEY_EVERY));
   }
 }
@@ -86,32 +80,31 @@ const percentile = (samples, share) => sorted(samples)[Math.max(0, Math.ceil(sha
 const median = (samples) => percentile(samples, 0.5);
 const latency = (samples) => ({ p50: median(samples), p95: percentile(samples, 0.95), max: Math.max(...samples) });
 
-const executablePath = execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim();
-const browser = await chromium.launch({ executablePath, args: FLAGS });
+const page = await Browser.open(url);
 try {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  await page.goto(url);
-  await page.waitForFunction(() => window.webshell?.state().kind === 'connected');
-  await page.evaluate(watchKeys);
-  await page.locator('textarea').first().focus();
+  while ((await page.run(() => window.webshell?.state().kind)) !== 'connected') await page.frame();
+  await page.run(watchKeys);
+  await page.run(() => document.querySelector('textarea').focus());
 
   const samples = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, []]));
   const latencies = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, { keys: [], frames: [] }]));
   for (const [kind, text] of Object.entries(KINDS)) writeFileSync(join(directory, `${kind}.txt`), text);
   for (let round = 0; round < Number(rounds); round++) {
     for (const [kind, text] of Object.entries(KINDS)) {
-      await page.evaluate(() => Object.assign(window.bench, { keys: [], frames: [] }));
+      await page.run(() => {
+        Object.assign(window.bench, { keys: [], frames: [] });
+      });
       const keys = new AbortController();
       const pressing = pressKeys(page, keys.signal);
       // The keys come to nothing: they are not echoed, and thrown away when the output is over.
       const file = join(directory, `${kind}.txt`);
       const command = `stty -echo; cat '${file}'; stty sane; python3 -c 'import termios; termios.tcflush(0, 0)'\r`;
-      const gateway = await page.evaluate(throughGateway, command);
+      const gateway = await page.run(throughGateway, command);
       keys.abort();
       await pressing;
-      const { keys: handled, frames } = await page.evaluate(() => window.bench);
-      await page.evaluate(() => window.webshell.term.input('\x15'));
-      const memory = await page.evaluate(fromMemory, text.replaceAll('\n', '\r\n'));
+      const { keys: handled, frames } = await page.run(() => window.bench);
+      await page.run(() => window.webshell.term.input('\x15'));
+      const memory = await page.run(fromMemory, text.replaceAll('\n', '\r\n'));
       samples[kind].push({ gateway, memory });
       latencies[kind].keys.push(...handled);
       latencies[kind].frames.push(...frames);
@@ -120,6 +113,7 @@ try {
   }
   const shown = Object.entries(samples).map(([kind, rounds]) => ({
     kind,
+    file: join(directory, `${kind}.txt`),
     gateway: median(rounds.map(({ gateway }) => gateway)),
     memory: median(rounds.map(({ memory }) => memory)),
     ratio: median(rounds.map(({ gateway, memory }) => gateway / memory)),
@@ -128,5 +122,5 @@ try {
   }));
   console.log(JSON.stringify(shown));
 } finally {
-  await browser.close();
+  await page.close();
 }
