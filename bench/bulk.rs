@@ -1,27 +1,28 @@
 //! How fast output gets through a pty to a client that reads all it can, and what processor time that takes.
 
-use std::{fs, time::Instant};
+use std::{fs, path::PathBuf, time::Instant};
 
 use crate::{
     process::cpu_seconds,
     pty,
     results::{Measure, Results},
-    site::{Route, Site, Way},
+    site::{Route, Site},
 };
 
 const MEGABYTE: usize = 1_000_000;
 
-/// Writes the files that are shown.
+/// So much that a round takes seconds.
+const SIZE: usize = 96 * MEGABYTE;
+
+/// Writes the file that is shown.
 pub fn prepare(site: &Site) {
-    for way in Way::ALL {
-        fs::write(site.file(&name(way)), text(size(way))).unwrap();
-    }
+    fs::write(file(site), text()).unwrap();
 }
 
-/// Shows a file.
+/// Shows it.
 pub async fn measure(route: &Route<'_>, site: &Site, results: &mut Results) {
     let mut terminal = route.open().await;
-    let command = format!("cat {}", site.file(&name(route.way)).display());
+    let command = format!("cat {}", file(site).display());
     let pid = route.pid(&terminal);
     let cpu = cpu_seconds(pid);
     let began = Instant::now();
@@ -31,28 +32,20 @@ pub async fn measure(route: &Route<'_>, site: &Site, results: &mut Results) {
     results.add(Measure::CpuPerMegabyte, route.way, (cpu_seconds(pid) - cpu) / megabytes);
 }
 
-/// MB/s of such a file without any way in between.
+/// MB/s of it without any way in between.
 pub fn pty_alone(site: &Site, rounds: usize) -> f64 {
-    pty::megabytes_per_second(&site.file(&name(Way::Native)), rounds)
+    pty::megabytes_per_second(&file(site), rounds)
 }
 
-fn name(way: Way) -> String {
-    format!("text-{}", size(way))
-}
-
-/// So much that a round takes seconds.
-fn size(way: Way) -> usize {
-    match way {
-        Way::Native | Way::Gateway => 96 * MEGABYTE,
-        Way::Webssh | Way::DjangoLike => 24 * MEGABYTE,
-    }
+fn file(site: &Site) -> PathBuf {
+    site.file("text")
 }
 
 /// Lines of 80 characters, as of a log.
-fn text(size: usize) -> String {
+fn text() -> String {
     let line =
         |number: usize| format!("{number:09} the quick brown fox jumps over the lazy dog, and then it does it again\n");
-    let mut text: String = (0..size / 80).map(line).collect();
-    text.truncate(size);
+    let mut text: String = (0..SIZE / 80).map(line).collect();
+    text.truncate(SIZE);
     text
 }
