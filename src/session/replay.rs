@@ -12,7 +12,7 @@ const LOW: usize = WINDOW / 2;
 /// The most in one message, in bytes: large enough that its cost is the copying, small enough that a browser parses it
 /// between two frames of its display.
 pub const MESSAGE: usize = 32 * 1024;
-/// While so much is on its way, in bytes, only whole messages follow: each costs a browser several wake-ups. A client that
+/// While so much is on its way, in bytes, only whole messages follow, and the last of the window: each costs a browser several wake-ups. A client that
 /// acknowledges every 64 KiB, as the protocol asks, still has half of one to parse then, and its next ack sends the rest.
 const BUSY: usize = 96 * 1024;
 /// How much is held while nobody is attached, in bytes: a build goes on behind a closed lid.
@@ -66,7 +66,8 @@ impl Replay {
     pub fn sendable(&self) -> usize {
         let sent = self.unacknowledged_sent();
         let length = self.bytes.len().min(WINDOW).saturating_sub(sent).min(MESSAGE);
-        if sent >= BUSY && length < MESSAGE && !self.complete { 0 } else { length }
+        let whole = length == MESSAGE || self.bytes.len() >= WINDOW || self.complete;
+        if sent < BUSY || whole { length } else { 0 }
     }
 
     /// Lets go of what lies before `position`, which lies within what was sent.
