@@ -5,8 +5,6 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use secrecy::{ExposeSecret, SecretString};
-
 use crate::{api::SessionLimits, ssh};
 
 /// Names a WebShell.
@@ -52,6 +50,8 @@ pub struct Access {
     pub limits: SessionLimits,
     /// Whether the shell may write to the browser's clipboard (OSC 52).
     pub clipboard_write: bool,
+    /// Which addresses may be connected to.
+    pub admission: ssh::Admission,
 }
 
 /// What of an [`Access`] has become another, so that sessions that began with it must end.
@@ -80,20 +80,19 @@ impl Access {
     pub fn change(&self, newer: &Self) -> Option<Change> {
         if self.target != newer.target {
             Some(Change::Target)
-        } else if !same_credentials(&self.credentials, &newer.credentials) {
+        } else if !self.credentials.same(&newer.credentials) {
             Some(Change::Credentials)
         } else {
             (self.host_keys != newer.host_keys).then_some(Change::HostKeys)
         }
     }
-}
 
-fn same_credentials(one: &ssh::Credentials, other: &ssh::Credentials) -> bool {
-    let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
-        one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
-    };
-    same(&one.password, &other.password)
-        && same(&one.private_key, &other.private_key)
-        && same(&one.passphrase, &other.passphrase)
-        && one.certificate == other.certificate
+    /// Whether nothing is different in `newer`.
+    pub fn same(&self, newer: &Self) -> bool {
+        self.change(newer).is_none()
+            && self.program == newer.program
+            && self.connect_timeout == newer.connect_timeout
+            && self.limits == newer.limits
+            && self.clipboard_write == newer.clipboard_write
+    }
 }

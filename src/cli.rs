@@ -30,6 +30,14 @@ pub struct Cli {
 pub enum Command {
     /// Serve the WebShells of manifest files, or a shell on this machine to try it out.
     Local(Box<Local>),
+    /// Make each namespace with WebShells have its gateway, in a cluster.
+    Controller(Controller),
+    /// Find out who somebody is and list their shells, in a cluster.
+    Portal(Portal),
+    /// Serve the WebShells of a namespace of a cluster, in a pod there.
+    Gateway(Gateway),
+    /// Prove the way that browsers take to portal and gateways, by a WebSocket.
+    Ping(Ping),
     /// Print the CustomResourceDefinition of WebShell.
     Crd,
 }
@@ -68,6 +76,80 @@ pub struct Local {
     /// How long sessions may live on after SIGTERM or Ctrl-C; a second signal ends them at once.
     #[arg(long, value_name = "DURATION", env = "WEBSHELL_DRAIN_TIMEOUT", default_value = "30s")]
     pub drain_timeout: Duration,
+}
+
+/// Arguments of `webshell gateway`. Everything else is said by the ConfigMap `webshell-gateway` of its namespace.
+#[derive(Args, Debug)]
+pub struct Gateway {
+    /// Where browsers connect, through an ingress controller.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_LISTEN", default_value = "0.0.0.0:8080", value_parser = address)]
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_ADMIN_LISTEN", default_value = "0.0.0.0:8081", value_parser = address)]
+    pub admin_listen: SocketAddr,
+    /// How long sessions may live on after SIGTERM; a second signal ends them at once.
+    #[arg(long, value_name = "DURATION", env = "WEBSHELL_DRAIN_TIMEOUT", default_value = "5m")]
+    pub drain_timeout: Duration,
+    /// The namespace whose WebShells are served.
+    #[arg(long, env = "WEBSHELL_NAMESPACE")]
+    pub namespace: String,
+    /// The name of the pod.
+    #[arg(long, env = "WEBSHELL_POD_NAME")]
+    pub pod_name: String,
+    /// The UID of the pod.
+    #[arg(long, env = "WEBSHELL_POD_UID")]
+    pub pod_uid: String,
+}
+
+/// Arguments of `webshell controller`.
+#[derive(Args, Clone, Debug)]
+pub struct Controller {
+    /// The installation's settings.
+    #[arg(long, value_name = "FILE", env = "WEBSHELL_CONFIG")]
+    pub config: PathBuf,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_ADMIN_LISTEN", default_value = "0.0.0.0:8081", value_parser = address)]
+    pub admin_listen: SocketAddr,
+    /// The namespace of controller and portals.
+    #[arg(long, value_name = "NAME", env = "WEBSHELL_NAMESPACE")]
+    pub namespace: String,
+    /// The name of this pod, by which it holds the Lease.
+    #[arg(long, value_name = "NAME", env = "WEBSHELL_POD_NAME")]
+    pub pod_name: String,
+}
+
+/// Arguments of `webshell portal`.
+#[derive(Args, Clone, Debug)]
+pub struct Portal {
+    /// The installation's settings.
+    #[arg(long, value_name = "FILE", env = "WEBSHELL_CONFIG")]
+    pub config: PathBuf,
+    /// Where browsers connect, through the ingress.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_LISTEN", default_value = "0.0.0.0:8080", value_parser = address)]
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_ADMIN_LISTEN", default_value = "0.0.0.0:8081", value_parser = address)]
+    pub admin_listen: SocketAddr,
+    /// The namespace of controller and portals.
+    #[arg(long, value_name = "NAME", env = "WEBSHELL_NAMESPACE")]
+    pub namespace: String,
+    /// The name of this pod, by which it publishes its keys.
+    #[arg(long, value_name = "NAME", env = "WEBSHELL_POD_NAME")]
+    pub pod_name: String,
+}
+
+/// Arguments of `webshell ping`.
+#[derive(Args, Debug)]
+pub struct Ping {
+    /// Where to connect instead of the addresses' own hosts, whose names and certificates count all the same.
+    #[arg(long, value_name = "HOST:PORT", env = "WEBSHELL_CONNECT_TO")]
+    pub connect_to: Option<String>,
+    /// How long to try, all addresses together.
+    #[arg(long, value_name = "DURATION", env = "WEBSHELL_TIMEOUT", default_value = "4m")]
+    pub timeout: Duration,
+    /// What to ping, such as wss://shell.example.com/team-a/-/ping.
+    #[arg(required = true, env = "WEBSHELL_URL", value_delimiter = ',')]
+    pub url: Vec<hyper::Uri>,
 }
 
 /// Who may come in.
@@ -125,7 +207,7 @@ mod tests {
         let cli = Cli::try_parse_from(["webshell", "local"].iter().chain(arguments))?;
         match cli.command {
             Command::Local(local) => Ok(*local),
-            Command::Crd => unreachable!("local was asked for"),
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -133,8 +215,8 @@ mod tests {
     fn every_argument_has_an_environment_variable_and_a_text() {
         Cli::command().debug_assert();
         let command = Cli::command();
-        let local = command.find_subcommand("local").unwrap();
-        for argument in command.get_arguments().chain(local.get_arguments()) {
+        let roles = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        for argument in command.get_arguments().chain(roles) {
             let id = argument.get_id().as_str();
             if !matches!(id, "help" | "version") {
                 let variable = format!("WEBSHELL_{}", id.to_uppercase());
@@ -148,13 +230,18 @@ mod tests {
     fn every_argument_stands_in_the_handbook_with_its_default() {
         let handbook = include_str!("../docs/operations.md");
         let command = Cli::command();
-        let local = command.find_subcommand("local").unwrap();
-        for argument in command.get_arguments().chain(local.get_arguments()) {
-            let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else { continue };
-            let row = handbook.lines().find(|line| line.contains(&format!("| `{variable}` |"))).expect(variable);
-            assert!(row.contains(&format!("--{}", argument.get_long().unwrap())), "{row}");
-            for default in argument.get_default_values() {
-                assert!(row.contains(&format!("| `{}` |", default.to_str().unwrap())), "{row}");
+        for role in command.get_subcommands().filter(|role| role.get_arguments().next().is_some()) {
+            let heading = format!("### webshell {}\n", role.get_name());
+            let (_, section) = handbook.split_once(&heading).expect(&heading);
+            let section = section.split("\n#").next().unwrap();
+            for argument in command.get_arguments().chain(role.get_arguments()) {
+                let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else { continue };
+                let row = section.lines().find(|line| line.contains(&format!("| `{variable}` |"))).expect(variable);
+                let name = argument.get_long().map_or("URL…".to_owned(), |long| format!("--{long}"));
+                assert!(row.contains(&name), "{row}");
+                for default in argument.get_default_values() {
+                    assert!(row.contains(&format!("| `{}` |", default.to_str().unwrap())), "{row}");
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use webshell::{
     api,
     cli::{Cli, Command},
-    local,
+    cluster, controller, local, portal, probe,
     telemetry::logs,
 };
 
@@ -29,6 +29,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     logs::start(cli.log_format, cli.log_level)?;
     match cli.command {
         Command::Local(arguments) => local::run(*arguments).await?,
+        Command::Controller(arguments) => controller::run(arguments).await?,
+        Command::Portal(arguments) => portal::run(arguments).await?,
+        Command::Gateway(arguments) => cluster::run(arguments).await?,
+        Command::Ping(arguments) => probe::run(arguments).await?,
         Command::Crd => io::stdout().write_all(api::crd_yaml()?.as_bytes())?,
     }
     Ok(())

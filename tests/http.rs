@@ -386,7 +386,8 @@ async fn one_connection_too_many_is_told_so_and_the_rest_go_on() {
         tasks: TaskTracker::new(),
         stop: stop.clone(),
     };
-    let admin = Admin { registry: Default::default(), draining: CancellationToken::new() };
+    let admin =
+        Admin { registry: Default::default(), ready: CancellationToken::new(), draining: CancellationToken::new() };
     let running = tokio::spawn(server.run(Arc::new(admin)));
     let request = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let first = exchange(TcpStream::connect(address).await.unwrap(), request).await;

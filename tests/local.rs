@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
 mod support {
-    #[allow(dead_code, reason = "this file starts its gateways as processes")]
     pub mod site;
 }
 

@@ -14,21 +14,21 @@ use webshell::{
         Reason,
         v1::{Ended, NoticeKind, Size, Welcome},
     },
-    session::{Attachment, Delivery, Feed, NewSession, OpenError, Registry, ResumeError, Session},
+    session::{Attachment, Caps, Delivery, Feed, NewSession, OpenError, Registry, ResumeError, Session},
     telemetry::metrics::SessionMetrics,
+    user::User,
 };
 
 const NO_LIMITS: SessionLimits = SessionLimits { idle: None, maximum: None, detach: None, sessions: None };
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn new_session(limits: SessionLimits) -> NewSession {
-    NewSession {
-        shell: shell(),
-        user: "ada".to_owned(),
-        client: Ipv4Addr::LOCALHOST.into(),
-        size: Size::DEFAULT,
-        limits,
-    }
+    NewSession { shell: shell(), user: user("ada"), client: Ipv4Addr::LOCALHOST.into(), size: Size::DEFAULT, limits }
+}
+
+/// A log-in of its own at each call.
+fn user(name: &str) -> Arc<User> {
+    Arc::new(User { name: name.to_owned(), groups: Vec::new() })
 }
 
 fn shell() -> ShellKey {
@@ -40,7 +40,7 @@ fn registry() -> Registry {
 }
 
 fn resume(registry: &Registry, token: &str, received: u64) -> Result<(Attachment, Welcome), ResumeError> {
-    registry.resume(token, received, Size::DEFAULT, &shell(), "ada", Ipv4Addr::LOCALHOST.into())
+    registry.resume(token, received, Size::DEFAULT, &shell(), &user("ada"), Ipv4Addr::LOCALHOST.into())
 }
 
 /// A far end that gives back what it is given and ends at a `q`.
@@ -190,13 +190,36 @@ async fn one_session_past_a_limit_is_refused_and_an_ended_one_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn caps_count_users_shells_and_namespaces_apart_and_apply_at_once() {
+    let registry = registry();
+    let open = |namespace: &str, name: &str, who: &str| {
+        let shell = ShellKey { namespace: namespace.to_owned(), name: name.to_owned() };
+        registry.open(NewSession { shell, user: user(who), ..new_session(NO_LIMITS) }, None, echo)
+    };
+    let caps = Caps { total: 100, user: Some(2), shell: None, namespace: None };
+    registry.set_caps(caps);
+    let _living = [open("team-a", "db-1", "ada").unwrap(), open("team-a", "db-2", "ada").unwrap()];
+    assert_eq!(open("team-a", "db-3", "ada").err(), Some(OpenError::TooManyOfUser(2)));
+    let _others = [open("team-b", "db-1", "ada").unwrap(), open("team-a", "db-1", "bob").unwrap()];
+
+    registry.set_caps(Caps { user: None, shell: Some(2), ..caps });
+    assert_eq!(open("team-a", "db-1", "eve").err(), Some(OpenError::TooMany(2)));
+    registry.set_caps(Caps { user: None, namespace: Some(3), ..caps });
+    assert_eq!(open("team-a", "db-3", "eve").err(), Some(OpenError::TooManyInNamespace(3)));
+    assert!(open("team-b", "db-3", "eve").is_ok());
+    registry.set_caps(Caps { total: 4, user: None, ..caps });
+    assert_eq!(open("team-c", "db-1", "eve").err(), Some(OpenError::Full));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_is_of_use_to_its_user_and_shell_only() {
     let registry = registry();
     let (_attachment, welcome) = registry.open(new_session(NO_LIMITS), None, echo).unwrap();
     let client = Ipv4Addr::LOCALHOST.into();
     let other = ShellKey { name: "db-2".to_owned(), ..shell() };
-    let attempt =
-        |shell: &ShellKey, user: &str, token: &str| registry.resume(token, 0, Size::DEFAULT, shell, user, client).err();
+    let attempt = |shell: &ShellKey, name: &str, token: &str| {
+        registry.resume(token, 0, Size::DEFAULT, shell, &user(name), client).err()
+    };
     assert_eq!(attempt(&shell(), "eve", &welcome.token), Some(ResumeError::Unknown));
     assert_eq!(attempt(&other, "ada", &welcome.token), Some(ResumeError::Unknown));
     assert_eq!(
@@ -208,6 +231,33 @@ async fn a_token_is_of_use_to_its_user_and_shell_only() {
     let (_, third) = resume(&registry, &second.token, 0).unwrap();
     assert_eq!(resume(&registry, &welcome.token, 0).err(), Some(ResumeError::Unknown), "replayed");
     assert_eq!(resume(&registry, &third.token, 99).err(), Some(ResumeError::Beyond(99)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_out_ends_what_that_log_in_opened_or_continued_last() {
+    let registry = registry();
+    let (here, elsewhere) = (user("ada"), user("ada"));
+    let open = |user: &Arc<User>| {
+        let new = NewSession { user: Arc::clone(user), ..new_session(NO_LIMITS) };
+        registry.open(new, None, echo).unwrap()
+    };
+    let (opened, _) = open(&here);
+    let (_moved, welcome) = open(&here);
+    let (kept, _) = open(&elsewhere);
+    let client = Ipv4Addr::LOCALHOST.into();
+    let resumed = registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), &elsewhere, client);
+    let (moved, _) = resumed.unwrap();
+    registry.log_out(&here);
+    assert_eq!(wait_for_end(&mut feed(&opened)).await.reason, Reason::LoggedOut);
+    kept.input(b"still here").await;
+    moved.input(b"still here").await;
+    for attachment in [&kept, &moved] {
+        wait_for(&mut feed(attachment), |delivery| matches!(delivery, Delivery::Output { .. }).then_some(())).await;
+    }
+    registry.log_out(&elsewhere);
+    for attachment in [&kept, &moved] {
+        assert_eq!(wait_for_end(&mut feed(attachment)).await.reason, Reason::LoggedOut);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time;
 
+pub mod conditions;
 mod crd;
 mod duration;
 mod webshell;
@@ -9,8 +10,8 @@ mod webshell;
 pub use crd::{crd, crd_yaml};
 pub use duration::{Duration, ParseError};
 pub use webshell::{
-    Credentials, EnvVar, GatewayStatus, HostKey, HostKeyPolicy, SecretKeyRef, SecretRef, Session, Target, Terminal,
-    WebShell, WebShellSpec, WebShellStatus, is_user_name,
+    Credentials, EnvVar, GatewayStatus, HostKey, HostKeyPolicy, SecretKeyRef, SecretRef, ServiceRef, Session, Target,
+    Terminal, WebShell, WebShellSpec, WebShellStatus, is_user_name,
 };
 
 /// The keys of a Secret of credentials, as Kubernetes names them for its types `kubernetes.io/ssh-auth` and

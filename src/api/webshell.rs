@@ -11,6 +11,9 @@ use super::{Duration, SessionLimits};
 /// What a DNS-1123 subdomain looks like: the names of Secrets and WebShells.
 const NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
+/// What a DNS-1123 label looks like: the names of Services and their ports.
+const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
 /// A DNS name or IPv4 address, or an IPv6 address (two colons at least, so that a port put here by mistake is noticed).
 const HOST: &str = r"^([0-9A-Za-z_][0-9A-Za-z._-]*|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[0-9A-Za-z._-]+)?)$";
 
@@ -33,7 +36,7 @@ const NO_NUL: &str = r"^[^\x00]*$";
     status = "WebShellStatus",
     derive = "PartialEq",
     doc = "A terminal in the browser on a machine that is reached by SSH.",
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.host"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".status.target"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Sessions", type_ = "integer", json_path = ".status.activeSessions"),
@@ -55,14 +58,22 @@ pub struct WebShellSpec {
     pub terminal: Terminal,
 }
 
-/// The machine to reach.
+/// The machine to reach: by `host`, or by `serviceRef`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.host) != has(self.serviceRef)",
+    "message": "needs exactly one of host and serviceRef: the machine's address, or a Service that leads to it",
+}]))]
 pub struct Target {
     /// DNS name, IPv4 address, or IPv6 address without brackets. The port has a field of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = HOST), extend("example" = "10.0.4.12"))]
-    pub host: String,
-    /// TCP port of the SSH server.
+    pub host: Option<String>,
+    /// A Service of the same namespace that leads to the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_ref: Option<ServiceRef>,
+    /// TCP port of the SSH server at `host`. A Service names its own.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
     pub port: u16,
@@ -77,6 +88,19 @@ pub struct Target {
         "message": "must be between 1s and 5m",
     }]))]
     pub connect_timeout: Duration,
+}
+
+/// A Service of the same namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRef {
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL), extend("example" = "db-1"))]
+    pub name: String,
+    /// Name of its port.
+    #[serde(default = "default_port_name")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
+    pub port: String,
 }
 
 /// What to log in with.
@@ -209,6 +233,15 @@ pub struct WebShellStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
+    /// The machine, as `host:port` or `service/name:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub target: Option<String>,
+    /// The host keys that were learned under the policy `TrustOnFirstUse`, in the format of OpenSSH's known_hosts file.
+    /// To let the machine have another key, remove this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub host_key: Option<String>,
     /// Where the terminal is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -241,6 +274,10 @@ pub struct GatewayStatus {
 
 fn default_port() -> u16 {
     22
+}
+
+fn default_port_name() -> String {
+    "ssh".to_owned()
 }
 
 fn default_connect_timeout() -> Duration {

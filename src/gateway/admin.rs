@@ -1,4 +1,4 @@
-//! The second listener, for those who run the gateway: health, readiness, metrics.
+//! The second listener, for those who run it: health, readiness, metrics.
 
 use std::{fmt, sync::Arc};
 
@@ -22,7 +22,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Admin {
     /// All metrics.
     pub registry: Registry,
-    /// Cancelled once the gateway takes no more terminals.
+    /// Cancelled once it can do its work.
+    pub ready: CancellationToken,
+    /// Cancelled once it takes on nothing more.
     pub draining: CancellationToken,
 }
 
@@ -35,6 +37,9 @@ impl Handler for Admin {
             "/healthz" => answer(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" if self.draining.is_cancelled() => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".to_owned())
+            }
+            "/readyz" if !self.ready.is_cancelled() => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "starting\n".to_owned())
             }
             "/readyz" => answer(StatusCode::OK, TEXT, "ready\n".to_owned()),
             "/metrics" => match self.metrics() {

@@ -1,9 +1,11 @@
 //! The shells that one may open, as JSON. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::routes::Scope;
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, ShellKey};
 
 /// The answer to `GET …/-/shells`.
 #[derive(Debug, Serialize)]
@@ -22,13 +24,14 @@ struct Shell<'a> {
     message: Option<&'a str>,
 }
 
-/// The shells of `catalog` within `scope`, by namespace and name.
-pub fn list<'a>(catalog: &'a Catalog, scope: Scope<'_>) -> List<'a> {
+/// The shells of `catalog` within `scope` that are among the `visible`, by namespace and name.
+pub fn list<'a>(catalog: &'a Catalog, scope: Scope<'_>, visible: &BTreeSet<&ShellKey>) -> List<'a> {
     let within = |entry: &&Entry| match scope {
         Scope::All => true,
         Scope::Namespace(namespace) => entry.key.namespace == namespace,
     };
-    List { shells: catalog.shells.values().filter(within).map(shell).collect() }
+    let shells = catalog.shells.values().filter(within).filter(|entry| visible.contains(&entry.key));
+    List { shells: shells.map(shell).collect() }
 }
 
 /// The namespaces that have shells, by name.
@@ -57,7 +60,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::catalog::ShellKey;
 
     #[test]
     fn shells_are_listed_within_their_scope() {
@@ -68,15 +70,19 @@ mod tests {
             shells.insert(key.clone(), Entry { key, target: "ops@10.0.0.1:22".into(), access });
         }
         let catalog = Catalog { shells };
+        let all = catalog.shells.keys().collect();
         assert_eq!(
-            serde_json::to_value(list(&catalog, Scope::Namespace("team-b"))).unwrap(),
+            serde_json::to_value(list(&catalog, Scope::Namespace("team-b"), &all)).unwrap(),
             json!({"shells": [{
                 "namespace": "team-b", "name": "web", "path": "/team-b/web/", "target": "ops@10.0.0.1:22",
                 "ready": false, "message": "Secret team-a/x is missing; create it",
             }]})
         );
-        assert_eq!(list(&catalog, Scope::All).shells.len(), 3);
-        assert_eq!(list(&catalog, Scope::Namespace("nobody")).shells.len(), 0);
+        assert_eq!(list(&catalog, Scope::All, &all).shells.len(), 3);
+        assert_eq!(list(&catalog, Scope::Namespace("nobody"), &all).shells.len(), 0);
+        let one = catalog.shells.keys().take(1).collect();
+        assert_eq!(list(&catalog, Scope::All, &one).shells[0].path, "/team-a/db-1/");
+        assert_eq!(list(&catalog, Scope::All, &one).shells.len(), 1);
         assert_eq!(namespaces(&catalog), ["team-a", "team-b"]);
     }
 }

@@ -1,12 +1,16 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
 //!
 //! [`Gateway`] runs it: [`server`] accepts connections, [`site`] answers browsers ([`routes`], [`origin`], [`login`],
-//! [`upgrade`] and [`forwarded`] decide), [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
+//! [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`] and [`page`] have what answers are made of), [`terminal`] and
+//! [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
 pub mod admin;
 pub mod drain;
+pub mod form;
 pub mod forwarded;
+pub mod guard;
 pub mod headers;
+pub mod http;
 pub mod list;
 pub mod login;
 pub mod origin;
@@ -29,12 +33,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use self::{
-    admin::Admin, drain::Shutdown, login::Auth, origin::Origins, server::Server, site::Site, terminal::Terminals,
+    admin::Admin, drain::Shutdown, guard::Guard, headers::Reach, login::Auth, origin::Origins, server::Server,
+    site::Site, terminal::Terminals,
 };
 use crate::{
     catalog::Catalog,
-    session::Registry,
-    telemetry::metrics::{self, HttpMetrics, SessionMetrics},
+    session::{Caps, Registry},
+    telemetry::metrics::{self, HttpMetrics},
 };
 
 /// Connections that may be open besides one for each terminal: pages, assets, terminals whose old connection has not
@@ -55,35 +60,46 @@ pub struct Gateway {
     pub tls: Option<TlsAcceptor>,
     /// Where operators connect.
     pub admin: TcpListener,
-    /// Who may come in.
+    /// Who may come in, and as whom.
     pub auth: Auth,
-    /// The name of whoever came in.
-    pub user: String,
     /// Which pages may speak to it.
     pub origins: Origins,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Who may open which shell.
+    pub guard: Arc<dyn Guard>,
+    /// What may change while it runs; known by the time that it is ready.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// Tells this gateway from others to a ping.
     pub instance: String,
-    /// The most sessions at once.
-    pub max_sessions: usize,
+    /// Its sessions.
+    pub registry: Registry,
     /// The shells.
     pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// Cancelled once there is something to serve. Until then only operators are answered.
+    pub ready: CancellationToken,
     /// Tells it to stop.
     pub shutdown: Shutdown,
+}
+
+/// What may change while a gateway runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The most sessions at once.
+    pub caps: Caps,
 }
 
 impl Gateway {
     /// Serves until it is told to stop, then drains: new terminals are refused, users are told, and their sessions end at
     /// the limit at the latest.
     pub async fn run(self) {
-        let (sessions, http) = (SessionMetrics::default(), HttpMetrics::default());
-        let registry = Registry::new(self.max_sessions, sessions.clone());
+        let (registry, http) = (self.registry, HttpMetrics::default());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let draining = self.shutdown.drain.clone();
 
-        let admin = Admin { registry: metrics::registry(&sessions, &http), draining: draining.clone() };
+        let metrics = metrics::registry(registry.metrics(), &http);
+        let admin = Admin { registry: metrics, ready: self.ready.clone(), draining: draining.clone() };
         let admin_server = Server {
             listener: self.admin,
             tls: None,
@@ -94,13 +110,18 @@ impl Gateway {
         };
         tasks.spawn(admin_server.run(Arc::new(admin)));
 
+        tokio::select! {
+            () = self.ready.cancelled() => {}
+            () = draining.cancelled() => {}
+        }
+        let max_connections = self.settings.borrow().caps.total.saturating_add(SPARE_CONNECTIONS);
         let on_loopback = self.listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let site = Site {
             auth: self.auth,
-            user: self.user,
             origins: self.origins,
-            trusted_proxies: self.trusted_proxies,
-            hsts: self.tls.is_some() && !on_loopback,
+            guard: self.guard,
+            settings: self.settings.clone(),
+            reach: if self.tls.is_some() && !on_loopback { Reach::Pinned } else { Reach::Local },
             instance: self.instance,
             terminals: Terminals { registry: registry.clone(), catalog: self.catalog.clone() },
             metrics: http.clone(),
@@ -110,13 +131,14 @@ impl Gateway {
         let server = Server {
             listener: self.listener,
             tls: self.tls,
-            max_connections: self.max_sessions.saturating_add(SPARE_CONNECTIONS),
+            max_connections,
             metrics: http,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
         tasks.spawn(server.run(Arc::new(site)));
         tasks.spawn(follow(self.catalog, registry.clone(), stop.clone()));
+        tasks.spawn(apply(self.settings, registry.clone(), stop.clone()));
 
         draining.cancelled().await;
         let limit = self.shutdown.limit.as_secs();
@@ -138,5 +160,13 @@ async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, registry: Registry, 
     while let Some(Ok(())) = stop.run_until_cancelled(catalog.changed()).await {
         let newest = catalog.borrow_and_update().clone();
         registry.follow(&newest);
+    }
+}
+
+/// Keeps to the newest caps.
+async fn apply(mut settings: watch::Receiver<Arc<Settings>>, registry: Registry, stop: CancellationToken) {
+    loop {
+        registry.set_caps(settings.borrow_and_update().caps);
+        let Some(Ok(())) = stop.run_until_cancelled(settings.changed()).await else { return };
     }
 }

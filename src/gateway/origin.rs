@@ -1,7 +1,16 @@
 //! Which pages may speak to the gateway: the exact `Origin` check against cross-site requests, and the `Host` check against
 //! DNS rebinding. Pure.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+
+use super::login::Trust;
 
 /// An origin (RFC 6454): scheme, host and port, in lower case, without the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +35,10 @@ enum Own {
     Loopback(Vec<Origin>),
     /// Elsewhere: whatever name the certificate let the browser accept.
     Host,
+    /// Behind an ingress: the one that an installation's settings name.
+    Exactly(Origin),
+    /// The same, where the settings may change.
+    Told(watch::Receiver<Arc<Trust>>),
 }
 
 /// Why a request is refused.
@@ -70,6 +83,25 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
+    /// Whether it is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+
+    /// Whether its host is this machine to every browser.
+    pub fn is_local(&self) -> bool {
+        let authority = self.authority();
+        let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let host = host.map_or(authority, |(host, _)| host);
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Whether an `Origin` header is exactly this.
+    pub fn is(&self, header: Option<&str>) -> bool {
+        header == Some(self.0.as_str())
+    }
+
     /// Host and port, as a `Host` header names them.
     fn authority(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, authority)| authority)
@@ -92,6 +124,16 @@ impl Origins {
         Self { own, allowed }
     }
 
+    /// The one origin of pages behind an ingress.
+    pub fn exactly(origin: Origin) -> Self {
+        Self { own: Own::Exactly(origin), allowed: Vec::new() }
+    }
+
+    /// The one origin of a gateway's pages, as its settings say now.
+    pub fn told(trust: watch::Receiver<Arc<Trust>>) -> Self {
+        Self { own: Own::Told(trust), allowed: Vec::new() }
+    }
+
     /// Whether a request may read from here: its `Host` is a name of this gateway.
     ///
     /// # Errors
@@ -99,7 +141,8 @@ impl Origins {
     pub fn check_host(&self, host: Option<&str>) -> Result<(), Refusal> {
         let host = host.ok_or(Refusal::Host)?;
         match &self.own {
-            Own::Host => Ok(()),
+            // Another name leads to nothing: browsers send it no cookie of ours.
+            Own::Host | Own::Exactly(_) | Own::Told(_) => Ok(()),
             Own::Loopback(own) => {
                 own.iter().chain(&self.allowed).any(|o| names(o, host)).then_some(()).ok_or(Refusal::Host)
             }
@@ -117,6 +160,8 @@ impl Origins {
         let own = match &self.own {
             Own::Loopback(own) => own.iter().any(|o| o.0 == origin && names(o, host)),
             Own::Host => format!("https://{host}").parse().is_ok_and(|o: Origin| o.0 == origin),
+            Own::Exactly(own) => own.0 == origin,
+            Own::Told(trust) => trust.borrow().origin.0 == origin,
         };
         (own || self.allowed.iter().any(|o| o.0 == origin)).then_some(()).ok_or(Refusal::Origin)
     }
@@ -124,7 +169,7 @@ impl Origins {
 
 /// Whether a `Host` header is that of `origin`. The port of the scheme may be written or left out.
 fn names(origin: &Origin, host: &str) -> bool {
-    let scheme = if origin.0.starts_with("https:") { "https" } else { "http" };
+    let scheme = if origin.is_secure() { "https" } else { "http" };
     format!("{scheme}://{host}").parse().is_ok_and(|o: Origin| o.authority() == origin.authority())
 }
 
@@ -201,6 +246,26 @@ mod tests {
         ] {
             assert_eq!(origins.check(Some(origin), Some(host)).is_ok(), allowed, "Origin {origin}, Host {host}");
         }
+    }
+
+    #[test]
+    fn behind_an_ingress_there_is_one_origin() {
+        let origins = Origins::exactly("https://team-a.shell.example.com".parse().unwrap());
+        for (origin, allowed) in [
+            (Some("https://team-a.shell.example.com"), true),
+            (Some("https://team-b.shell.example.com"), false),
+            (Some("https://shell.example.com"), false),
+            (Some("https://x.team-a.shell.example.com"), false),
+            (Some("https://team-a.shell.example.com:8443"), false),
+            (Some("http://team-a.shell.example.com"), false),
+            (Some("null"), false),
+            (None, false),
+        ] {
+            for host in ["team-a.shell.example.com", "team-b.shell.example.com", "10.0.0.7:8080"] {
+                assert_eq!(origins.check(origin, Some(host)).is_ok(), allowed, "Origin {origin:?}, Host {host}");
+            }
+        }
+        assert_eq!(origins.check_host(Some("10.0.0.7:8080")), Ok(()));
     }
 
     #[test]

@@ -30,6 +30,36 @@ pub fn page(base: &str) -> Bytes {
     Bytes::from(INDEX.replace("\"./assets/", &format!("\"{base}-/assets/")))
 }
 
+/// A small page that tells something, with one way on. It needs no script.
+pub fn message(title: &str, text: &str, href: &str, link: &str) -> String {
+    let [title, text, href, link] = [title, text, href, link].map(escape);
+    bare(&title, &format!("<p>{text}</p><p><a href=\"{href}\">{link}</a></p>"))
+}
+
+/// A page in the look of the others, without script and assets. `title` and `content` are HTML.
+pub fn bare(title: &str, content: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"dark light\"><meta name=\"robots\" content=\"noindex\">\
+         <title>{title} — WebShell</title><style>{BARE_STYLE}</style></head>\
+         <body><main><h1>{title}</h1>{content}</main></body></html>"
+    )
+}
+
+/// Text as HTML, within elements and quoted attributes.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The colours of `web/src/style.css`.
+const BARE_STYLE: &str = ":root{--ground:#15171c;--text:#d5d9e0;--soft:#99a1af;--accent:#7cc4a4;--accent-text:#10251c}\
+     @media(prefers-color-scheme:light){:root{--ground:#fdfdfc;--text:#24292f;--soft:#5c6570;--accent:#1d7a5a;--accent-text:#fff}}\
+     body{margin:0;background:var(--ground);color:var(--text);font:14px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\
+     main{max-width:560px;margin:0 auto;padding:48px 20px}h1{margin:0 0 12px;font-size:24px}p{margin:0 0 16px;color:var(--soft)}\
+     a{color:var(--accent)}:focus-visible{outline:2px solid var(--accent);outline-offset:1px}\
+     button{font:inherit;font-weight:600;border:0;border-radius:7px;padding:6px 14px;background:var(--accent);color:var(--accent-text);cursor:pointer}";
+
 /// The asset of this name (what follows `-/assets/`) and its media type; `None` when there is none. Its name holds a hash
 /// of its content, so it may be cached for ever.
 pub fn asset(name: &str) -> Option<(&'static str, Bytes)> {
@@ -90,6 +120,14 @@ mod tests {
         for name in ["", "index.html", "../index.html", "/etc/passwd", "missing.js"] {
             assert!(asset(name).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_message_is_text_only() {
+        let page = message("a<b", "<script>x</script> & \"y\"", "/a?b=c&d=\"e", "Try again");
+        assert!(page.contains("<h1>a&lt;b</h1>") && page.contains("&lt;script&gt;x&lt;/script&gt; &amp; "), "{page}");
+        assert!(page.contains("<a href=\"/a?b=c&amp;d=&quot;e\">Try again</a>"), "{page}");
+        assert!(!page.contains("<script"), "{page}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Route<'a> {
     Asset(&'a str),
     /// Log-in, log-out and who one is.
     Session,
+    /// Where a browser begins to log in.
+    Login(Scope<'a>),
     /// The shells as JSON.
     Shells(Scope<'a>),
     /// The WebSocket that proves a route.
@@ -80,14 +82,15 @@ pub fn parse(path: &str) -> Option<Route<'_>> {
 fn parse_inner<'a>(scope: Scope<'a>, path: &'a str) -> Option<Route<'a>> {
     match path {
         "session" => Some(Route::Session),
+        "login" => Some(Route::Login(scope)),
         "shells" => Some(Route::Shells(scope)),
         "ping" => Some(Route::Ping(scope)),
         _ => path.strip_prefix("assets/").map(Route::Asset),
     }
 }
 
-/// Whether `name` is a DNS label as RFC 1123 has it, in lower case.
-fn is_label(name: &str) -> bool {
+/// Whether `name` is a DNS label as RFC 1123 has it, in lower case: the name of a namespace.
+pub fn is_label(name: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     name.len() <= MAX_LABEL
         && edge(name.as_bytes().first())
@@ -95,8 +98,8 @@ fn is_label(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Whether `name` is made of such labels with dots between them.
-fn is_subdomain(name: &str) -> bool {
+/// Whether `name` is made of such labels with dots between them: the name of a WebShell.
+pub fn is_subdomain(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(is_label)
 }
 
@@ -116,12 +119,14 @@ mod tests {
         for (path, route) in [
             ("/", Route::List(Scope::All)),
             ("/-/session", Route::Session),
+            ("/-/login", Route::Login(Scope::All)),
             ("/-/shells", Route::Shells(Scope::All)),
             ("/-/ping", Route::Ping(Scope::All)),
             ("/-/assets/page-1a2b.js", Route::Asset("page-1a2b.js")),
             ("/demo", Route::AddSlash),
             ("/demo/", Route::List(demo)),
             ("/demo/-/session", Route::Session),
+            ("/demo/-/login", Route::Login(demo)),
             ("/demo/-/shells", Route::Shells(demo)),
             ("/demo/-/ping", Route::Ping(demo)),
             ("/demo/-/assets/a/b.woff2", Route::Asset("a/b.woff2")),

@@ -1,35 +1,36 @@
 //! What browsers are served: each route checked and answered.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    Method, Request, StatusCode,
     body::Incoming,
     header::{
-        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
-        RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
+        ALLOW, CONNECTION, COOKIE, HOST, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
     },
     http::request::Parts,
     upgrade::OnUpgrade,
 };
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tokio_websockets::{Limits, ServerBuilder};
 use tracing::{error, warn};
 
 use super::{
-    forwarded, headers, list,
-    login::Auth,
+    Settings,
+    form::field,
+    forwarded,
+    guard::{Guard, Undecided, Verdict},
+    headers::{self, Reach},
+    http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
+    list,
+    login::{Auth, PortalLogins, portal},
     origin::{self, Origins},
     page, ping,
     routes::{self, Route, Scope},
     server::{Handler, Peer},
-    stream::UpgradedStream,
     terminal::{self, Connection, Mode, Terminals},
     upgrade,
 };
@@ -40,34 +41,27 @@ use crate::{
         audit::{self, Subject},
         metrics::HttpMetrics,
     },
+    ticket,
+    user::User,
 };
 
-/// The most bytes of a request's body: a ticket and its JSON.
+/// The most bytes of a body with a printed ticket, and of a form with one of the portal's: the ticket and a name.
 const MAX_BODY: usize = 8 * 1024;
-
-/// How long a client may take to send a body, and how long hyper may take to hand over an upgraded connection.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Assets have a hash of their content in their names.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-type Answer = Response<Full<Bytes>>;
+const MAX_FORM: usize = ticket::MAX_TICKET + 1024;
 
 /// The public side of a gateway.
 #[derive(Debug)]
 pub struct Site {
-    /// Who may come in.
+    /// Who may come in, and as whom.
     pub auth: Auth,
-    /// The name of whoever came in.
-    pub user: String,
     /// Which pages may speak to it.
     pub origins: Origins,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether browsers should insist on HTTPS from now on.
-    pub hsts: bool,
+    /// Who may open which shell.
+    pub guard: Arc<dyn Guard>,
+    /// What may change while it runs.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// How browsers reach it, where no settings say so.
+    pub reach: Reach,
     /// Tells this gateway from others to a ping.
     pub instance: String,
     /// The terminals, and the shells they may be opened on.
@@ -93,18 +87,28 @@ enum Refusal {
     Handshake(#[from] upgrade::Refusal),
     #[error("log in first: open the address that the gateway printed")]
     NotLoggedIn,
+    /// The same, with the address where one logs in.
+    #[error("log in first at {0}")]
+    LogInAt(String),
+    /// A log-in failed that a person is looking at, who may try again at the address.
+    #[error("{0}")]
+    LogIn(portal::Refusal, String),
+    #[error("a ticket comes from the portal's own page only")]
+    NotThePortal,
     #[error("the ticket is wrong or was used before; the gateway has printed the next one")]
     Ticket,
     #[error("there is no WebShell {0} here")]
     UnknownShell(ShellKey),
+    #[error("you may not open WebShell {0}; it takes the right to create webshells/connect of that name")]
+    Forbidden(ShellKey),
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     #[error("the gateway is stopping; try again in a moment")]
     Draining,
-    #[error("the body is larger than {MAX_BODY} bytes")]
-    BodySize,
-    #[error("the body did not come within {} s", DEADLINE.as_secs())]
-    BodyDeadline,
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error("the body must be JSON such as {{\"ticket\": \"…\"}}")]
-    Body,
+    NoTicket,
     #[error("the gateway is at fault; its log says more")]
     Internal,
 }
@@ -122,7 +126,7 @@ impl Handler for Site {
         let upgrade = parts.extensions.remove();
         let answer = self.answer(&parts, body, upgrade, peer).await;
         let mut answer = answer.unwrap_or_else(|refusal| refusal.into_answer());
-        headers::add(answer.headers_mut(), self.hsts);
+        headers::add(answer.headers_mut(), self.reach());
         self.metrics.answered(answer.status().as_u16());
         answer
     }
@@ -145,23 +149,51 @@ impl Site {
         }
         let is_read = matches!(parts.method, Method::GET | Method::HEAD);
         match route {
-            Route::Session if parts.method == Method::POST => self.log_in(parts, body, &peer).await,
+            Route::Session if parts.method == Method::POST => match &self.auth {
+                Auth::Portal(logins) => self.log_in_from_portal(parts, body, &peer, logins).await,
+                _ => self.log_in(parts, body, &peer).await,
+            },
             Route::Session if parts.method == Method::DELETE => self.log_out(parts),
             Route::Session if !is_read => Err(Refusal::Method("GET, HEAD, POST, DELETE")),
             _ if !is_read => Err(Refusal::Method("GET, HEAD")),
-            Route::AddSlash => Ok(add_slash(path, parts.uri.query())),
-            Route::List(scope) => Ok(show_page(scope)),
-            Route::Shell(shell) => Ok(show_page(Scope::Namespace(&shell.namespace))),
-            Route::Asset(path) => asset(path),
+            Route::AddSlash => add_slash(path, parts.uri.query()),
+            Route::List(scope) => self.page(parts, scope, None),
+            Route::Shell(shell) => self.page(parts, Scope::Namespace(&shell.namespace), Some(&shell.name)),
+            Route::Asset(path) => http::asset(path).ok_or(Refusal::NotFound),
             Route::Session => self.who_am_i(parts),
-            Route::Shells(scope) => self.list(parts, scope),
+            Route::Login(scope) => self.send_to_portal(parts, scope),
+            Route::Shells(scope) => self.list(parts, scope).await,
             Route::Ping(scope) => self.ping(parts, upgrade, peer, scope),
-            Route::Terminal(shell) => self.terminal(parts, upgrade, peer, shell),
+            Route::Terminal(shell) => self.terminal(parts, upgrade, peer, shell).await,
         }
     }
 
-    fn is_logged_in(&self, parts: &Parts) -> Result<(), Refusal> {
-        self.auth.admits(texts(&parts.headers, COOKIE)).then_some(()).ok_or(Refusal::NotLoggedIn)
+    fn reach(&self) -> Reach {
+        match &self.auth {
+            Auth::Portal(logins) => Reach::of(&logins.origin()),
+            Auth::None(_) | Auth::Printed(_) => self.reach,
+        }
+    }
+
+    /// Who sent a request.
+    fn identify(&self, parts: &Parts) -> Result<Arc<User>, Refusal> {
+        let user = self.auth.identify(texts(&parts.headers, COOKIE));
+        user.ok_or_else(|| self.auth.login_path().map_or(Refusal::NotLoggedIn, Refusal::LogInAt))
+    }
+
+    /// The page; where somebody has to log in elsewhere first, they are sent there at once.
+    fn page(&self, parts: &Parts, scope: Scope<'_>, shell: Option<&str>) -> Result<Answer, Refusal> {
+        let base = match scope {
+            Scope::All => "/".to_owned(),
+            Scope::Namespace(namespace) => format!("/{namespace}/"),
+        };
+        match self.identify(parts) {
+            Err(Refusal::LogInAt(path)) => {
+                let location = format!("{path}{}", shell_query(shell));
+                http::redirect(StatusCode::SEE_OTHER, location).ok_or(Refusal::Internal)
+            }
+            _ => Ok(http::html(StatusCode::OK, page::page(&base))),
+        }
     }
 
     fn check_origin(&self, parts: &Parts) -> Result<(), origin::Refusal> {
@@ -170,17 +202,17 @@ impl Site {
 
     /// The client's address, for people to read.
     fn client(&self, parts: &Parts, peer: &Peer) -> IpAddr {
-        forwarded::client(peer.address, texts(&parts.headers, X_FORWARDED_FOR), &self.trusted_proxies)
+        let settings = self.settings.borrow();
+        forwarded::client(peer.address, texts(&parts.headers, X_FORWARDED_FOR), &settings.trusted_proxies)
     }
 
     async fn log_in(&self, parts: &Parts, body: Incoming, peer: &Peer) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
-        let body = read(body).await?;
-        let LogIn { ticket } = serde_json::from_slice(&body).map_err(|_| Refusal::Body)?;
-        let mut answer = Response::new(Full::default());
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        let Auth::Ticket(logins) = &self.auth else { return Ok(answer) };
-        let cookie = logins.redeem(&ticket).map_err(|error| {
+        let body = http::read(body, MAX_BODY).await?;
+        let LogIn { ticket } = serde_json::from_slice(&body).map_err(|_| Refusal::NoTicket)?;
+        let mut answer = http::empty(StatusCode::NO_CONTENT);
+        let Auth::Printed(tickets) = &self.auth else { return Ok(answer) };
+        let cookie = tickets.redeem(&ticket).map_err(|error| {
             error!(%error, "no random numbers for a session");
             Refusal::Internal
         })?;
@@ -193,42 +225,90 @@ impl Site {
         Ok(answer)
     }
 
+    /// Begins to log in: the portal is to find out who this is.
+    fn send_to_portal(&self, parts: &Parts, scope: Scope<'_>) -> Result<Answer, Refusal> {
+        let Auth::Portal(logins) = &self.auth else { return Err(Refusal::NotFound) };
+        if scope != Scope::Namespace(logins.namespace()) {
+            return Err(Refusal::NotFound);
+        }
+        let shell = shell_name(parts.uri.query().unwrap_or_default());
+        let departure = logins.depart(shell, texts(&parts.headers, COOKIE)).map_err(|_| Refusal::Internal)?;
+        let mut answer = http::redirect(StatusCode::SEE_OTHER, departure.location).ok_or(Refusal::Internal)?;
+        answer.headers_mut().insert(SET_COOKIE, header(departure.set_cookie)?);
+        Ok(answer)
+    }
+
+    /// Takes the ticket that the portal's page sends, and shows what the browser came for.
+    async fn log_in_from_portal(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        peer: &Peer,
+        logins: &PortalLogins,
+    ) -> Result<Answer, Refusal> {
+        if !logins.portal().is(single(&parts.headers, ORIGIN)) {
+            return Err(Refusal::NotThePortal);
+        }
+        let body = http::read(body, MAX_FORM).await?;
+        let form = std::str::from_utf8(&body).unwrap_or_default();
+        let shell = shell_name(form);
+        let redeemed = logins.redeem(field(form, "ticket").unwrap_or_default(), texts(&parts.headers, COOKIE)).await;
+        self.metrics.login(redeemed.is_ok());
+        let cookie = redeemed.map_err(|reason| {
+            warn!(client = %self.client(parts, peer), %reason, "a log-in was refused");
+            Refusal::LogIn(reason, format!("{}{}", logins.login_path(), shell_query(shell)))
+        })?;
+        let shell = shell.map(|name| format!("{name}/")).unwrap_or_default();
+        let location = format!("/{}/{shell}", logins.namespace());
+        let mut answer = http::redirect(StatusCode::SEE_OTHER, location).ok_or(Refusal::Internal)?;
+        answer.headers_mut().insert(SET_COOKIE, header(cookie)?);
+        Ok(answer)
+    }
+
+    /// Ends a log-in, and the sessions that were opened or last continued by it.
     fn log_out(&self, parts: &Parts) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
-        let mut answer = Response::new(Full::default());
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        if let Auth::Ticket(logins) = &self.auth {
-            let forget = logins.log_out(texts(&parts.headers, COOKIE));
+        let logged_out = self.auth.log_out(texts(&parts.headers, COOKIE));
+        for user in &logged_out.users {
+            self.terminals.registry.log_out(user);
+        }
+        let mut answer = http::empty(StatusCode::NO_CONTENT);
+        if let Some(forget) = logged_out.forget {
             answer.headers_mut().insert(SET_COOKIE, header(forget)?);
         }
         Ok(answer)
     }
 
     fn who_am_i(&self, parts: &Parts) -> Result<Answer, Refusal> {
-        self.is_logged_in(parts)?;
+        let user = self.identify(parts)?;
         let catalog = self.terminals.catalog.borrow().clone();
-        json_answer(&json!({"user": self.user, "namespaces": list::namespaces(&catalog)}))
+        let mut session = json!({"user": user.name, "namespaces": list::namespaces(&catalog)});
+        if let (Auth::Portal(logins), Some(session)) = (&self.auth, session.as_object_mut()) {
+            session.insert("portal".to_owned(), logins.portal().to_string().into());
+        }
+        http::json(StatusCode::OK, &session).ok_or(Refusal::Internal)
     }
 
-    fn list(&self, parts: &Parts, scope: Scope<'_>) -> Result<Answer, Refusal> {
-        self.is_logged_in(parts)?;
+    async fn list(&self, parts: &Parts, scope: Scope<'_>) -> Result<Answer, Refusal> {
+        let user = self.identify(parts)?;
         let catalog = self.terminals.catalog.borrow().clone();
-        json_answer(&list::list(&catalog, scope))
+        let visible = self.guard.visible(&user, &catalog).await?;
+        http::json(StatusCode::OK, &list::list(&catalog, scope, &visible)).ok_or(Refusal::Internal)
     }
 
     fn ping(&self, parts: &Parts, upgrade: Option<OnUpgrade>, peer: Peer, scope: Scope<'_>) -> Result<Answer, Refusal> {
         let accept = upgrade::accept(parts)?;
+        let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
         let namespace = match scope {
             Scope::All => "-",
             Scope::Namespace(namespace) => namespace,
         };
         let identity = format!("{namespace}/{}", self.instance);
-        let serve = move |stream| async move { ping::serve(stream, &identity).await };
-        self.switch(upgrade, peer, serve)?;
-        switching(accept, None)
+        http::switch(&self.tasks, upgrade, peer, move |stream| async move { ping::serve(stream, &identity).await });
+        http::switching(accept, None).ok_or(Refusal::Internal)
     }
 
-    fn terminal(
+    async fn terminal(
         &self,
         parts: &Parts,
         upgrade: Option<OnUpgrade>,
@@ -236,60 +316,48 @@ impl Site {
         shell: ShellKey,
     ) -> Result<Answer, Refusal> {
         let client = self.client(parts, &peer);
-        let (accept, mode) = self.admit(parts, &shell).inspect_err(|refusal| {
+        let (accept, mode, user, may_begin) = self.admit(parts, &shell).await.inspect_err(|refusal| {
             let cause = refusal.cause();
             self.metrics.refused(cause);
             if !matches!(refusal, Refusal::Handshake(_)) {
-                let user = if self.is_logged_in(parts).is_ok() { self.user.as_str() } else { "" };
-                audit::denied(Subject { shell: &shell, user, client }, cause);
+                let user = self.identify(parts).map(|user| user.name.clone()).unwrap_or_default();
+                audit::denied(Subject { shell: &shell, user: &user, client }, cause);
             }
         })?;
+        let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
         let (max_frame, subprotocol) = match mode {
             Mode::V1 => (v1::MAX_CLIENT_FRAME, Some(v1::SUBPROTOCOL)),
             Mode::Raw { .. } => (raw::MAX_CLIENT_FRAME, None),
         };
-        let connection = Connection { shell, user: self.user.clone(), client };
+        let connection = Connection { shell, user, client, may_begin };
         let terminals = self.terminals.clone();
-        let serve = move |stream| async move {
+        http::switch(&self.tasks, upgrade, peer, move |stream| async move {
             let limits = Limits::default().max_payload_len(Some(max_frame));
             let socket = ServerBuilder::new().limits(limits).serve(stream);
             terminal::serve(socket, mode, connection, &terminals).await;
-        };
-        self.switch(upgrade, peer, serve)?;
-        switching(accept, subprotocol)
+        });
+        http::switching(accept, subprotocol).ok_or(Refusal::Internal)
     }
 
-    /// All that stands between a request and a terminal.
-    fn admit(&self, parts: &Parts, shell: &ShellKey) -> Result<(String, Mode), Refusal> {
+    /// All that stands between a request and a terminal, and whether a session may be begun there: one that lives may be
+    /// gone on with also while nobody can tell.
+    async fn admit(&self, parts: &Parts, shell: &ShellKey) -> Result<(String, Mode, Arc<User>, bool), Refusal> {
         let accept = upgrade::accept(parts)?;
         self.check_origin(parts)?;
         if self.draining.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        self.is_logged_in(parts)?;
+        let user = self.identify(parts)?;
+        let may_begin = match self.guard.admit(&user, shell).await {
+            Verdict::Allowed => true,
+            Verdict::Undecided if self.terminals.registry.has_session(&user, shell) => false,
+            Verdict::Undecided => return Err(Undecided.into()),
+            Verdict::Denied => return Err(Refusal::Forbidden(shell.clone())),
+        };
         if !self.terminals.catalog.borrow().shells.contains_key(shell) {
             return Err(Refusal::UnknownShell(shell.clone()));
         }
-        Ok((accept, upgrade::mode(parts)?))
-    }
-
-    /// Hands the connection to `serve` once the answer is sent. Its place among the connections goes with it.
-    fn switch<F, S>(&self, upgrade: Option<OnUpgrade>, peer: Peer, serve: F) -> Result<(), Refusal>
-    where
-        F: FnOnce(UpgradedStream) -> S + Send + 'static,
-        S: Future<Output = ()> + Send,
-    {
-        let upgrade = upgrade.ok_or(Refusal::Handshake(upgrade::Refusal::NotWebSocket))?;
-        self.tasks.spawn(async move {
-            // A client that left in between is nobody's concern.
-            if let Ok(Ok(upgraded)) = timeout(DEADLINE, upgrade).await
-                && let Some(stream) = UpgradedStream::new(upgraded)
-            {
-                serve(stream).await;
-            }
-            drop(peer);
-        });
-        Ok(())
+        Ok((accept, upgrade::mode(parts)?, user, may_begin))
     }
 }
 
@@ -300,13 +368,13 @@ impl Refusal {
         match self {
             Self::NotFound | Self::UnknownShell(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) => StatusCode::FORBIDDEN,
+            Self::Origin(_) | Self::NotThePortal | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Handshake(refusal) => refusal.status(),
-            Self::NotLoggedIn | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
-            Self::BodySize => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyDeadline => StatusCode::REQUEST_TIMEOUT,
-            Self::Body => StatusCode::BAD_REQUEST,
+            Self::LogIn(portal::Refusal::Busy, _) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotLoggedIn | Self::LogInAt(_) | Self::LogIn(..) | Self::Ticket => StatusCode::UNAUTHORIZED,
+            Self::Draining | Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Body(error) => error.status(),
+            Self::NoTicket => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -317,18 +385,27 @@ impl Refusal {
             Self::Origin(origin::Refusal::Host) => "host",
             Self::Origin(origin::Refusal::Origin) => "origin",
             Self::Handshake(refusal) => refusal.cause(),
-            Self::NotLoggedIn => "not-logged-in",
+            Self::NotLoggedIn | Self::LogInAt(_) => "not-logged-in",
             Self::UnknownShell(_) => "unknown-shell",
+            Self::Forbidden(_) => "forbidden",
+            Self::Undecided(_) => "undecided",
             Self::Draining => "draining",
             _ => "other",
         }
     }
 
     fn into_answer(self) -> Answer {
-        let mut answer = Response::new(Full::from(format!("{self}\n")));
-        *answer.status_mut() = self.status();
+        let status = self.status();
+        let mut answer = match &self {
+            Self::LogInAt(path) => http::json(status, &json!({"login": path})),
+            Self::LogIn(_, again) => Some(http::html(
+                status,
+                page::message("You are not logged in", &format!("{self}."), again, "Try again"),
+            )),
+            _ => None,
+        }
+        .unwrap_or_else(|| http::text(status, &self.to_string()));
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         match self {
             Self::Method(allow) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -338,7 +415,7 @@ impl Refusal {
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Draining => {
+            Self::Draining | Self::Undecided(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}
@@ -349,80 +426,19 @@ impl Refusal {
 
 // === answers ===
 
-fn show_page(scope: Scope<'_>) -> Answer {
-    let base = match scope {
-        Scope::All => "/".to_owned(),
-        Scope::Namespace(namespace) => format!("/{namespace}/"),
-    };
-    let mut answer = Response::new(Full::new(page::page(&base)));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    answer
+fn add_slash(path: &str, query: Option<&str>) -> Result<Answer, Refusal> {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    http::redirect(StatusCode::PERMANENT_REDIRECT, format!("{path}/{query}")).ok_or(Refusal::Internal)
 }
 
-fn asset(path: &str) -> Result<Answer, Refusal> {
-    let (content_type, bytes) = page::asset(path).ok_or(Refusal::NotFound)?;
-    let mut answer = Response::new(Full::new(bytes));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE));
-    Ok(answer)
+/// The WebShell that a query or a form names in `shell`.
+fn shell_name(fields: &str) -> Option<&str> {
+    field(fields, "shell").filter(|name| routes::is_subdomain(name))
 }
 
-fn add_slash(path: &str, query: Option<&str>) -> Answer {
-    let location = match query {
-        Some(query) => format!("{path}/?{query}"),
-        None => format!("{path}/"),
-    };
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
-    // What came as part of a request line is fit for a header.
-    if let Ok(location) = location.try_into() {
-        answer.headers_mut().insert(LOCATION, location);
-    }
-    answer
-}
-
-fn json_answer(value: &impl Serialize) -> Result<Answer, Refusal> {
-    let body = serde_json::to_vec(value).map_err(|_| Refusal::Internal)?;
-    let mut answer = Response::new(Full::from(body));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(answer)
-}
-
-fn switching(accept: String, subprotocol: Option<&'static str>) -> Result<Answer, Refusal> {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, header(accept)?);
-    if let Some(subprotocol) = subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-    }
-    Ok(answer)
-}
-
-// === requests ===
-
-/// The whole body, within bounds of size and time.
-async fn read(body: Incoming) -> Result<Bytes, Refusal> {
-    let collected = timeout(DEADLINE, Limited::new(body, MAX_BODY).collect()).await;
-    match collected.map_err(|_| Refusal::BodyDeadline)? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::BodySize),
-        Err(_) => Err(Refusal::Body),
-    }
-}
-
-/// The value of a header that may be there once only.
-fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    let mut values = headers.get_all(name).into_iter();
-    let value = values.next()?.to_str().ok()?;
-    values.next().is_none().then_some(value)
-}
-
-/// The fields of a header that are text.
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+/// The query by which a log-in leads back to a shell.
+fn shell_query(shell: Option<&str>) -> String {
+    shell.map(|name| format!("?shell={name}")).unwrap_or_default()
 }
 
 fn header(value: String) -> Result<HeaderValue, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     api::{self, Duration},
     catalog::{Access, Entry, ShellKey},
-    ssh::{Credentials, Demo, HostKeyPolicy, HostKeys, KnownHosts, KnownHostsError, Program, Target},
+    ssh::{Admission, Credentials, Demo, HostKeyPolicy, HostKeys, KnownHosts, KnownHostsError, Program, Target},
 };
 
 /// How long the way to the demo target may take: it is in the same process.
@@ -31,6 +31,7 @@ pub fn shell(demo: &Demo) -> Result<Entry, KnownHostsError> {
         connect_timeout: CONNECT_TIMEOUT.get(),
         limits: api::Session::default().limits(),
         clipboard_write: terminal.clipboard_write,
+        admission: Admission::default(),
         target,
     };
     Ok(Entry { key, target: format!("{}@{address}", demo.user()), access: Ok(Arc::new(access)) })

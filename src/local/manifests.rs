@@ -1,14 +1,14 @@
 //! WebShells and Secrets from manifest files, as `kubectl apply` would take them.
 //!
 //! The way from files to a [`Catalog`]: `files` lists and reads them, `yaml` cuts them into documents, `objects` tells
-//! what each is (`schema` checks a WebShell, `secret` reads a Secret), and `shells` joins the two.
+//! what each is (`schema` checks a WebShell, `secret` reads a Secret), and [`resolve`] joins the two.
 
 mod files;
 mod objects;
+mod references;
 mod rules;
 mod schema;
 mod secret;
-mod shells;
 mod yaml;
 
 use std::{
@@ -26,12 +26,13 @@ pub use schema::SchemaError;
 
 use self::{
     objects::{Name, Object, Objects, Place},
+    references::Secrets,
     schema::Schema,
-    shells::Secrets,
 };
 use crate::{
     api,
     catalog::{Catalog, Entry, ShellKey},
+    resolve,
     ssh::LearnedKeys,
 };
 
@@ -121,12 +122,12 @@ impl Manifests {
                 Err(reason) => (String::new(), Err(reason)),
                 Ok(spec) => {
                     let secrets = Secrets { namespace: &name.namespace, all: &secrets };
-                    let access = shells::access(spec, &secrets, self.learned_keys.as_ref()).map_err(|found| {
+                    let access = resolve::access(spec, &secrets, self.learned_keys.as_ref()).map_err(|found| {
                         problems.extend(found.iter().map(|problem| format!("{object}: {problem}")));
                         join(&found, "; ")
                     });
                     let user = access.as_ref().map_or(spec.target.user.as_ref(), |access| Some(&access.target.user));
-                    (shells::target(spec, user), access.map(Arc::new))
+                    (resolve::target(spec, user), access.map(Arc::new))
                 }
             };
             reading.catalog.shells.insert(key.clone(), Entry { key, target, access });

@@ -21,13 +21,17 @@ use crate::{
     catalog::Catalog,
     cli::{AuthMode, Conflict, Local},
     gateway::{
-        Gateway,
+        Gateway, Settings,
         drain::{Shutdown, Signals},
-        login::{Auth, CookieKind, Logins, Secret},
+        guard::Everyone,
+        login::{Auth, Cookie, PrintedTickets, Secret},
         origin::Origins,
         tls::{self, TlsError},
     },
+    session::{Caps, Registry},
     ssh::{Demo, DemoError, KnownHostsError},
+    telemetry::metrics::SessionMetrics,
+    user::User,
 };
 
 /// The name of the only user.
@@ -95,10 +99,11 @@ pub async fn run(arguments: Local) -> Result<(), LocalError> {
     let listener = listen("--listen", arguments.listen).await?;
     let admin = listen("--admin-listen", arguments.admin_listen).await?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
+    let user = User { name: USER.to_owned(), groups: Vec::new() };
+    let cookie = if tls.is_none() { Cookie::loopback(address.port()) } else { Cookie::host() };
     let auth = match arguments.auth {
-        AuthMode::None => Auth::None,
-        AuthMode::Ticket if tls.is_none() => Auth::Ticket(Logins::new(CookieKind::Loopback { port: address.port() })?),
-        AuthMode::Ticket => Auth::Ticket(Logins::new(CookieKind::Host)?),
+        AuthMode::None => Auth::None(Arc::new(user)),
+        AuthMode::Ticket => Auth::Printed(PrintedTickets::new(cookie, user)?),
     };
 
     let stop = CancellationToken::new();
@@ -106,10 +111,10 @@ pub async fn run(arguments: Local) -> Result<(), LocalError> {
     let url = url(address, tls.is_some(), &catalog);
     let tasks = TaskTracker::new();
     match &auth {
-        Auth::None => print_line(&format!("WebShell is ready: {url}")),
-        Auth::Ticket(logins) => {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(announce(url, logins.ticket())));
+        Auth::Printed(tickets) => {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(announce(url, tickets.ticket())));
         }
+        Auth::None(_) | Auth::Portal(_) => print_line(&format!("WebShell is ready: {url}")),
     }
     let (catalogs, catalog) = watched::channel(Arc::new(catalog));
     let demo = match source {
@@ -122,17 +127,26 @@ pub async fn run(arguments: Local) -> Result<(), LocalError> {
     let shutdown = Shutdown::new(arguments.drain_timeout.get());
     tasks.spawn(stop.clone().run_until_cancelled_owned(signals.forward(shutdown.clone())));
 
+    let max_sessions = arguments.max_sessions as usize;
+    let registry = Registry::new(max_sessions, SessionMetrics::default());
+    let settings = Settings {
+        trusted_proxies: arguments.trusted_proxy,
+        caps: Caps { total: max_sessions, user: None, shell: None, namespace: None },
+    };
+    let ready = CancellationToken::new();
+    ready.cancel();
     let gateway = Gateway {
         listener,
         origins: Origins::new(address, tls.is_some(), arguments.allow_origin),
+        guard: Arc::new(Everyone),
+        settings: watched::channel(Arc::new(settings)).1,
         tls,
         admin,
         auth,
-        user: USER.to_owned(),
-        trusted_proxies: arguments.trusted_proxy,
         instance: format!("{:08x}", getrandom::u32()?),
-        max_sessions: arguments.max_sessions as usize,
+        registry,
         catalog,
+        ready,
         shutdown,
     };
     gateway.run().await;

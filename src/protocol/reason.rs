@@ -52,6 +52,8 @@ reasons! {
     Lost = 4107, "lost";
     /// The server broke the SSH protocol.
     Protocol = 4108, "protocol";
+    /// The target policy forbids every address of the host.
+    TargetForbidden = 4109, "target-forbidden";
     /// The host's key is not among the known.
     HostKeyUnknown = 4110, "host-key-unknown";
     /// The host's key is another than the known one.
@@ -88,6 +90,12 @@ reasons! {
     TakenOver = 4206, "taken-over";
     /// Nobody came back in time.
     Detached = 4207, "detached";
+    /// The user may not open the WebShell any more.
+    PermissionLost = 4208, "permission-lost";
+    /// The API server cannot be asked whether the user may open the WebShell.
+    ApiUnavailable = 4209, "api-unavailable";
+    /// The user logged out.
+    LoggedOut = 4210, "logged-out";
     /// The WebShell cannot be used as it is.
     Invalid = 4300, "invalid";
     /// No such session for this user and shell.

@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use attachment::{Attachment, Begin, Delivery, Feed};
-pub use registry::{NewSession, OpenError, Registry, ResumeError};
+pub use registry::{Caps, NewSession, OpenError, Registry, ResumeError};
 
 use crate::{
     api::SessionLimits,
@@ -34,6 +34,7 @@ use crate::{
         audit,
         metrics::{CountedSession, SessionMetrics, SessionState},
     },
+    user::User,
 };
 use deadlines::Marks;
 use input::Input;
@@ -48,7 +49,7 @@ pub struct Session {
     /// The shell it opened.
     pub shell: ShellKey,
     /// Whose it is.
-    pub user: String,
+    pub user: Arc<User>,
     /// The address of the client that began it.
     pub client: IpAddr,
     began: Instant,
@@ -192,7 +193,7 @@ impl Session {
     }
 
     fn subject(&self) -> audit::Subject<'_> {
-        audit::Subject { shell: &self.shell, user: &self.user, client: self.client }
+        audit::Subject { shell: &self.shell, user: &self.user.name, client: self.client }
     }
 
     /// Notes that the shell is gone: what it left is still to be delivered. A verdict of ours stands above what the far

@@ -1,6 +1,12 @@
 //! All sessions of a gateway: who may begin or resume one, and when all must end.
 
-use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -19,6 +25,7 @@ use crate::{
         v1::{Ended, Notice, NoticeKind, Size, Welcome},
     },
     telemetry::{audit, metrics::SessionMetrics},
+    user::User,
 };
 
 /// What a session begins with.
@@ -27,7 +34,7 @@ pub struct NewSession {
     /// The shell to open.
     pub shell: ShellKey,
     /// For whom.
-    pub user: String,
+    pub user: Arc<User>,
     /// From where.
     pub client: IpAddr,
     /// The terminal's size.
@@ -36,12 +43,31 @@ pub struct NewSession {
     pub limits: SessionLimits,
 }
 
+/// How many sessions may live at once, beside each shell's own limit. `None` is any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Of the gateway.
+    pub total: usize,
+    /// Of one user in one namespace.
+    pub user: Option<u32>,
+    /// Of one shell, whatever its own limit is.
+    pub shell: Option<u32>,
+    /// Of all shells of one namespace.
+    pub namespace: Option<u32>,
+}
+
 /// A session that cannot be begun.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
     /// The WebShell's own limit.
     #[error("this shell allows {0} sessions at once, and they are all in use: end one of them first")]
     TooMany(u32),
+    /// The cap on a user's sessions.
+    #[error("you may have {0} sessions at once in this namespace, and have as many: end one of them first")]
+    TooManyOfUser(u32),
+    /// The cap on a namespace's sessions.
+    #[error("{0} sessions are allowed at once in this namespace, and they are all in use: try again later")]
+    TooManyInNamespace(u32),
     /// The gateway's limit.
     #[error("this gateway is full: try again later")]
     Full,
@@ -75,8 +101,7 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Inner {
-    /// How many sessions may live at once.
-    limit: usize,
+    caps: Mutex<Caps>,
     metrics: SessionMetrics,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
@@ -93,6 +118,8 @@ struct Sessions {
 struct Known {
     session: Arc<Session>,
     tokens: Tokens,
+    /// The log-in that opened it, or continued it last.
+    login: Arc<User>,
     /// What it was opened with; `None` for sessions that follow no catalog.
     access: Option<Arc<Access>>,
 }
@@ -103,7 +130,7 @@ impl OpenError {
     /// The reason to close the connection with.
     pub fn reason(self) -> Reason {
         match self {
-            Self::TooMany(_) => Reason::TooManySessions,
+            Self::TooMany(_) | Self::TooManyOfUser(_) | Self::TooManyInNamespace(_) => Reason::TooManySessions,
             Self::Full => Reason::GatewayFull,
             Self::Draining => Reason::Draining,
             Self::Random => Reason::Internal,
@@ -116,8 +143,19 @@ impl OpenError {
 impl Registry {
     /// A registry for at most `limit` sessions at once.
     pub fn new(limit: usize, metrics: SessionMetrics) -> Self {
-        let inner = Inner { limit, metrics, tasks: TaskTracker::new(), sessions: Mutex::default() };
+        let caps = Mutex::new(Caps { total: limit, user: None, shell: None, namespace: None });
+        let inner = Inner { caps, metrics, tasks: TaskTracker::new(), sessions: Mutex::default() };
         Registry { inner: Arc::new(inner) }
+    }
+
+    /// Where its sessions are counted.
+    pub fn metrics(&self) -> &SessionMetrics {
+        &self.inner.metrics
+    }
+
+    /// Applies other caps from now on. Sessions beyond them live on.
+    pub fn set_caps(&self, caps: Caps) {
+        *self.inner.caps.lock() = caps;
     }
 
     /// Begins a session and attaches to it. `drive` reaches the shell and runs until it is gone; `access` is what the session
@@ -141,17 +179,10 @@ impl Registry {
             if sessions.draining {
                 return Err(OpenError::Draining);
             }
-            let living = || sessions.by_id.values().filter(|known| !known.session.is_over());
-            if let Some(limit) = new.limits.sessions
-                && living().filter(|known| known.session.shell == new.shell).count() >= limit as usize
-            {
-                return Err(OpenError::TooMany(limit));
-            }
-            if living().count() >= self.inner.limit {
-                return Err(OpenError::Full);
-            }
+            sessions.check(&new, *self.inner.caps.lock())?;
+            let login = Arc::clone(&new.user);
             let session = Arc::new(Session::new(id.clone(), new, self.inner.metrics.clone()));
-            let known = Known { session: Arc::clone(&session), tokens: Tokens::new(token), access };
+            let known = Known { session: Arc::clone(&session), tokens: Tokens::new(token), login, access };
             sessions.by_token.insert(token, id.clone());
             sessions.by_id.insert(id.clone(), known);
             session
@@ -178,7 +209,7 @@ impl Registry {
         received: u64,
         size: Size,
         shell: &ShellKey,
-        user: &str,
+        user: &Arc<User>,
         client: IpAddr,
     ) -> Result<(Attachment, Welcome), ResumeError> {
         let presented = Token::from_hex(token).ok_or(ResumeError::Unknown)?;
@@ -187,7 +218,7 @@ impl Registry {
         let sessions = &mut *sessions;
         let id = sessions.by_token.get(&presented).ok_or(ResumeError::Unknown)?.clone();
         let known = sessions.by_id.get_mut(&id).ok_or(ResumeError::Unknown)?;
-        if known.session.shell != *shell || known.session.user != user {
+        if known.session.shell != *shell || known.session.user.name != user.name {
             return Err(ResumeError::Unknown);
         }
         let (attachment, output, input) =
@@ -196,8 +227,9 @@ impl Registry {
             sessions.by_token.remove(&expired);
         }
         sessions.by_token.insert(next, id.clone());
+        known.login = Arc::clone(user);
         self.inner.metrics.resumed();
-        audit::connected(audit::Subject { shell, user, client }, &id, true);
+        audit::connected(audit::Subject { shell, user: &user.name, client }, &id, true);
         let clipboard_write = known.access.as_ref().is_some_and(|access| access.clipboard_write);
         let welcome = Welcome {
             session: id,
@@ -221,6 +253,44 @@ impl Registry {
                 Err(ended) => known.session.end(*ended),
             }
         }
+    }
+
+    /// Ends the sessions that were opened or last continued by this log-in, and by no other of the same user.
+    pub fn log_out(&self, login: &Arc<User>) {
+        for known in self.inner.sessions.lock().by_id.values() {
+            if Arc::ptr_eq(&known.login, login) {
+                known.session.end(Ended::new(Reason::LoggedOut, "You logged out."));
+            }
+        }
+    }
+
+    /// Ends the living sessions that `user` has on `shell`.
+    pub fn end(&self, user: &User, shell: &ShellKey, ended: &Ended) {
+        let sessions = self.inner.sessions.lock();
+        for known in sessions.living().filter(|known| known.session.shell == *shell && *known.login == *user) {
+            known.session.end(ended.clone());
+        }
+    }
+
+    /// Who has living sessions on what, each pair once.
+    pub fn users(&self) -> HashSet<(Arc<User>, ShellKey)> {
+        let sessions = self.inner.sessions.lock();
+        sessions.living().map(|known| (Arc::clone(&known.login), known.session.shell.clone())).collect()
+    }
+
+    /// How many living sessions each shell has that has any.
+    pub fn counts(&self) -> BTreeMap<ShellKey, usize> {
+        let mut counts = BTreeMap::new();
+        for known in self.inner.sessions.lock().living() {
+            *counts.entry(known.session.shell.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Whether `user` has a session on `shell` to go on with.
+    pub fn has_session(&self, user: &User, shell: &ShellKey) -> bool {
+        let sessions = self.inner.sessions.lock();
+        sessions.by_id.values().any(|known| known.session.shell == *shell && known.session.user.name == user.name)
     }
 
     /// How many sessions live.
@@ -267,6 +337,37 @@ impl Registry {
                 sessions.by_token.remove(&token);
             }
         }
+    }
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    fn living(&self) -> impl Iterator<Item = &Known> {
+        self.by_id.values().filter(|known| !known.session.is_over())
+    }
+
+    /// Whether one more may be begun.
+    fn check(&self, new: &NewSession, caps: Caps) -> Result<(), OpenError> {
+        let reached = |limit: Option<u32>, counts: &dyn Fn(&Session) -> bool| {
+            limit.filter(|&limit| self.living().filter(|known| counts(&known.session)).count() >= limit as usize)
+        };
+        let in_namespace = |session: &Session| session.shell.namespace == new.shell.namespace;
+        let of_shell = [new.limits.sessions, caps.shell].into_iter().flatten().min();
+        if let Some(limit) = reached(of_shell, &|session| session.shell == new.shell) {
+            return Err(OpenError::TooMany(limit));
+        }
+        if let Some(limit) = reached(caps.user, &|session| in_namespace(session) && session.user.name == new.user.name)
+        {
+            return Err(OpenError::TooManyOfUser(limit));
+        }
+        if let Some(limit) = reached(caps.namespace, &in_namespace) {
+            return Err(OpenError::TooManyInNamespace(limit));
+        }
+        if self.living().count() >= caps.total {
+            return Err(OpenError::Full);
+        }
+        Ok(())
     }
 }
 

@@ -38,6 +38,7 @@ fn open(
         program: access.program.clone(),
         size: window(session.size()),
         connect_timeout: access.connect_timeout,
+        admission: access.admission.clone(),
         rekey: ssh::RekeyLimits::default(),
     };
     let sink = Arc::clone(session);
@@ -147,6 +148,7 @@ fn reason(failure: &ssh::Failure) -> Reason {
     use ssh::Failure as F;
     match failure {
         F::Dns { .. } => Reason::Dns,
+        F::TargetForbidden { .. } => Reason::TargetForbidden,
         F::Refused { .. } => Reason::Refused,
         F::Timeout { .. } => Reason::Timeout,
         F::Unreachable { .. } => Reason::Unreachable,

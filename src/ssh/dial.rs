@@ -1,6 +1,6 @@
 //! Connecting by TCP: every address a name has, IPv4 and IPv6, within one time limit.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use socket2::{SockRef, TcpKeepalive};
@@ -29,9 +29,54 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(15));
 
-/// Resolves the target's name and connects to the first of its addresses that answers.
+/// Which addresses may be connected to: asked of every one that a name resolves to, at each dial anew. By default all may.
+#[derive(Clone)]
+pub struct Admission(Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>);
+
+// === impl Admission ===
+
+impl Admission {
+    /// Asks `admit`, whose error says in a few words what speaks against an address.
+    pub fn new(admit: impl Fn(SocketAddr) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(admit))
+    }
+
+    /// Those of `addresses` that may be connected to.
+    ///
+    /// # Errors
+    /// When none may: each with what speaks against it.
+    fn filter(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
+        let (mut admitted, mut refusals) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match (self.0)(address) {
+                Ok(()) => admitted.push(address),
+                Err(why) => refusals.push(format!("{address}: {why}")),
+            }
+        }
+        if admitted.is_empty() && !refusals.is_empty() {
+            return Err(Failure::TargetForbidden { detail: refusals.join("; ") });
+        }
+        Ok(admitted)
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(|_| Ok(()))
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admission(…)")
+    }
+}
+
+/// Resolves the target's name and connects to the first of its addresses that answers, of those that are admitted: the
+/// name is not asked for again.
 pub(super) async fn dial(
     target: &Target,
+    admission: &Admission,
     deadline: Instant,
     events: &mpsc::Sender<Event>,
 ) -> Result<TcpStream, Failure> {
@@ -45,6 +90,7 @@ pub(super) async fn dial(
     if addresses.is_empty() {
         return Err(Failure::Dns { host: target.host.clone(), detail: "no address".to_owned() });
     }
+    let addresses = admission.filter(addresses)?;
     let _ = events.send(Event::Step(Step::Dial)).await;
     connect(addresses, deadline).await
 }
@@ -196,7 +242,56 @@ mod tests {
     async fn an_unknown_name_is_a_failure_of_dns() {
         let target = Target { host: "no-such-host.invalid".to_owned(), port: 22, user: "u".to_owned() };
         let (events, _receiver) = mpsc::channel(8);
-        let failure = dial(&target, soon(), &events).await.unwrap_err();
+        let failure = dial(&target, &Admission::default(), soon(), &events).await.unwrap_err();
         assert!(matches!(failure, Failure::Dns { host, .. } if host == "no-such-host.invalid"));
+    }
+
+    #[tokio::test]
+    async fn however_an_address_is_written_it_is_judged_and_none_that_is_refused_is_dialled() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let refuses = Admission::new(|address| match address.ip().to_canonical().is_loopback() {
+            true => Err("loopback".to_owned()),
+            false => Ok(()),
+        });
+        let (events, _receiver) = mpsc::channel(64);
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "localhost",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:7f00:1",
+            "0:0:0:0:0:0:0:1",
+        ] {
+            let target = Target { host: host.to_owned(), port, user: "u".to_owned() };
+            let failure = dial(&target, &refuses, soon(), &events).await.unwrap_err();
+            let forbidden = matches!(&failure, Failure::TargetForbidden { detail } if detail.contains("loopback"));
+            assert!(forbidden, "{host}: {failure:?}");
+            if host == "127.0.0.1" {
+                dial(&target, &Admission::default(), soon(), &events).await.unwrap();
+                listener.accept().await.unwrap();
+            }
+        }
+        assert!(timeout(Duration::ZERO, listener.accept()).await.is_err(), "something was dialled");
+    }
+
+    #[test]
+    fn of_many_addresses_those_admitted_remain() {
+        let admission = Admission::new(|address| match address.ip().is_loopback() {
+            true => Err("loopback".to_owned()),
+            false => Ok(()),
+        });
+        let mixed = addresses("127.0.0.1:22 192.0.2.1:22 [::1]:22");
+        assert_eq!(admission.filter(mixed), Ok(addresses("192.0.2.1:22")));
+        let failure = admission.filter(addresses("127.0.0.1:22 [::1]:22")).unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "The target must not be reached from here (127.0.0.1:22: loopback; [::1]:22: loopback)."
+        );
     }
 }

@@ -24,6 +24,12 @@ pub enum Failure {
         /// What the resolver said.
         detail: String,
     },
+    /// None of the host's addresses may be connected to.
+    #[error("The target must not be reached from here ({detail}).")]
+    TargetForbidden {
+        /// Each address and what speaks against it.
+        detail: String,
+    },
     /// Nothing listens at the host's port.
     #[error("The connection was refused ({detail}).")]
     Refused {
@@ -168,6 +174,11 @@ impl Failure {
     pub fn hint(&self) -> String {
         match self {
             Self::Dns { .. } => "Check the host's name in the WebShell, and whether the gateway can resolve it.".into(),
+            Self::TargetForbidden { .. } => {
+                "The target policy decides which addresses gateways may connect to: name another host, or ask whoever \
+                 runs the cluster to allow this one."
+                    .into()
+            }
             Self::Refused { .. } => "Check the port, and that an SSH server runs on the host and listens there.".into(),
             Self::Timeout { phase: Phase::Authenticate, .. } => {
                 "The server took too long to decide. A server that wants the password to be changed first looks like \

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{
     known_hosts::{DEFAULT_PORT, Entry, HostKey, KnownHosts, Marker, Place, lookup_name, matches_wildcard},
-    learned_keys::{LearnedKeys, LearnedKeysError, OpenLearnedKeys},
+    learned_keys::{self, KeyKeeper, LearnedKeys, LearnedKeysError, OpenLearnedKeys},
 };
 
 /// The host key algorithms asked for, the best first; those of keys we know come before.
@@ -31,6 +31,9 @@ const ALGORITHMS: [Algorithm; 8] = [
     Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
     Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
+
+/// How often a key is offered to a keeper whose keys are changed by others meanwhile. Others learn once for each host.
+const LEARN_ATTEMPTS: usize = 8;
 
 /// Which host keys are trusted, and what happens with others. Equal when both trust the same keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,7 +173,12 @@ impl HostKeys {
         now: SystemTime,
     ) -> Result<Verdict, HostKeyError> {
         let presented = Presented::new(presented).map_err(|error| HostKeyError::Malformed(error.to_string()))?;
-        let (policy, host) = (self.policy, host.to_owned());
+        let policy = self.policy;
+        if let Some(LearnedKeys::Kept(keeper)) = self.learned() {
+            let decide = |known_hosts: &KnownHosts| decide(policy, known_hosts, host, port, &presented, now);
+            return self.learn(keeper.as_ref(), decide).await;
+        }
+        let host = host.to_owned();
         self.consult(move |known_hosts, learned| {
             let verdict = decide(policy, known_hosts, &host, port, &presented, now)?;
             if let (Verdict::Learn(key), Some(learned)) = (&verdict, learned) {
@@ -183,22 +191,47 @@ impl HostKeys {
 
     /// What to ask a server at this host and port for, so that one with several keys presents one that is known.
     pub(super) async fn preferred_algorithms(&self, host: &str, port: u16) -> Result<HostKeyAlgorithms, HostKeyError> {
+        if let Some(LearnedKeys::Kept(keeper)) = self.learned() {
+            let (_, learned) = learned_keys::read(keeper.as_ref()).await?;
+            return Ok(preferred_algorithms(&self.known_hosts.clone().and(learned), host, port));
+        }
         let host = host.to_owned();
         self.consult(move |known_hosts, _| Ok(preferred_algorithms(known_hosts, &host, port))).await
     }
 
-    /// Calls `f` with all keys that count, and with the learned ones held open where they do.
+    /// Where keys are learned, if they are.
+    fn learned(&self) -> Option<&LearnedKeys> {
+        self.learned.as_deref().filter(|_| self.policy == HostKeyPolicy::TrustOnFirstUse)
+    }
+
+    /// Decides with what a keeper has, and lets it keep what is learned. Where others have learned meanwhile, that counts.
+    async fn learn(
+        &self,
+        keeper: &dyn KeyKeeper,
+        decide: impl Fn(&KnownHosts) -> Result<Verdict, HostKeyRejection>,
+    ) -> Result<Verdict, HostKeyError> {
+        for _ in 0..LEARN_ATTEMPTS {
+            let (text, learned) = learned_keys::read(keeper).await?;
+            let verdict = decide(&self.known_hosts.clone().and(learned))?;
+            let Verdict::Learn(key) = &verdict else { return Ok(verdict) };
+            if learned_keys::add(keeper, &text, &key.line).await? {
+                return Ok(verdict);
+            }
+        }
+        let problem = "they are changed by others again and again".to_owned();
+        Err(LearnedKeysError::Keeper { place: keeper.place().to_owned(), problem }.into())
+    }
+
+    /// Calls `f` with all keys that count, and with those of a file held open where they do.
     async fn consult<T, F>(&self, f: F) -> Result<T, HostKeyError>
     where
         T: Send + 'static,
         F: FnOnce(&KnownHosts, Option<OpenLearnedKeys>) -> Result<T, HostKeyError> + Send + 'static,
     {
-        let Some(learned) = self.learned.clone().filter(|_| self.policy == HostKeyPolicy::TrustOnFirstUse) else {
-            return f(&self.known_hosts, None);
-        };
+        let Some(LearnedKeys::File(path)) = self.learned().cloned() else { return f(&self.known_hosts, None) };
         let known_hosts = self.known_hosts.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let open = learned.open()?;
+            let open = learned_keys::open(&path)?;
             f(&known_hosts.and(open.known_hosts().clone()), Some(open))
         });
         task.await.unwrap_or_else(|error| Err(HostKeyError::Interrupted(error.to_string())))

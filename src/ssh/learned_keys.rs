@@ -1,6 +1,8 @@
-//! Host keys learned on first use, kept in a known_hosts file that `ssh` could read as well.
+//! Host keys learned on first use: kept in a known_hosts file that `ssh` could read as well, or by somebody else as text of
+//! that form.
 
 use std::{
+    fmt::Debug,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -8,14 +10,32 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use super::known_hosts::{KnownHosts, KnownHostsError, MAX_TEXT};
 
-/// A known_hosts file that grows by the keys learned. Equal to another when it is the same file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LearnedKeys {
-    path: Arc<Path>,
+/// Where learned keys are. Equal to another when it is the same place.
+#[derive(Clone, Debug)]
+pub enum LearnedKeys {
+    /// A known_hosts file that grows by the keys learned.
+    File(Arc<Path>),
+    /// Text of the same form that somebody else keeps.
+    Kept(Arc<dyn KeyKeeper>),
+}
+
+/// Keeps learned keys, as known_hosts text.
+///
+/// Several may learn at once, in other processes too: what is added counts only if nothing was added since it was read.
+pub trait KeyKeeper: Debug + Send + Sync {
+    /// Names the place, for people and to tell it from others.
+    fn place(&self) -> &str;
+
+    /// The text. The error is a sentence's end.
+    fn read(&self) -> BoxFuture<'_, Result<String, String>>;
+
+    /// Adds a line, unless the text is no longer `read`; whether it was added.
+    fn add<'a>(&'a self, read: &'a str, line: &'a str) -> BoxFuture<'a, Result<bool, String>>;
 }
 
 /// Why learned keys can be neither consulted nor added to.
@@ -29,11 +49,19 @@ pub enum LearnedKeysError {
         /// What the system said.
         source: io::Error,
     },
-    /// Its text is not known_hosts text.
-    #[error("the file of learned host keys, {}, is not usable: {source}; mend or remove it", path.display())]
+    /// Its keeper failed.
+    #[error("the learned host keys in {place} cannot be used: {problem}")]
+    Keeper {
+        /// Where they are.
+        place: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// The text is not known_hosts text.
+    #[error("the learned host keys in {place} are not usable: {source}; mend or remove them")]
     Text {
-        /// Which file.
-        path: PathBuf,
+        /// Where they are.
+        place: String,
         /// What is wrong.
         source: KnownHostsError,
     },
@@ -56,16 +84,48 @@ pub(super) struct OpenLearnedKeys {
 impl LearnedKeys {
     /// Keys kept in this file, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into().into() }
+        Self::File(path.into().into())
     }
+}
 
-    /// Opens the file, creating it and its directories for the user alone. Blocks.
-    pub(super) fn open(&self) -> Result<OpenLearnedKeys, LearnedKeysError> {
-        let (file, text) = open_locked(&self.path).map_err(|source| file_error(&self.path, source))?;
-        let known_hosts = KnownHosts::parse_file(&text, Some(&self.path))
-            .map_err(|source| LearnedKeysError::Text { path: self.path.to_path_buf(), source })?;
-        Ok(OpenLearnedKeys { path: self.path.clone(), file, text, known_hosts })
+impl PartialEq for LearnedKeys {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one == other,
+            (Self::Kept(one), Self::Kept(other)) => one.place() == other.place(),
+            _ => false,
+        }
     }
+}
+
+impl Eq for LearnedKeys {}
+
+/// Opens the file, creating it and its directories for the user alone. Blocks.
+pub(super) fn open(path: &Arc<Path>) -> Result<OpenLearnedKeys, LearnedKeysError> {
+    let (file, text) = open_locked(path).map_err(|source| file_error(path, source))?;
+    let known_hosts = parse(&text, path)?;
+    Ok(OpenLearnedKeys { path: path.clone(), file, text, known_hosts })
+}
+
+/// The text that a keeper has, and what it says.
+pub(super) async fn read(keeper: &dyn KeyKeeper) -> Result<(String, KnownHosts), LearnedKeysError> {
+    let text = keeper.read().await.map_err(|problem| keeper_error(keeper, problem))?;
+    let known_hosts = parse(&text, &Path::new(keeper.place()).into())?;
+    Ok((text, known_hosts))
+}
+
+/// Adds a line by a keeper; whether it was added.
+pub(super) async fn add(keeper: &dyn KeyKeeper, read: &str, line: &str) -> Result<bool, LearnedKeysError> {
+    keeper.add(read, line).await.map_err(|problem| keeper_error(keeper, problem))
+}
+
+fn keeper_error(keeper: &dyn KeyKeeper, problem: String) -> LearnedKeysError {
+    LearnedKeysError::Keeper { place: keeper.place().to_owned(), problem }
+}
+
+fn parse(text: &str, place: &Arc<Path>) -> Result<KnownHosts, LearnedKeysError> {
+    KnownHosts::parse_file(text, Some(place))
+        .map_err(|source| LearnedKeysError::Text { place: place.display().to_string(), source })
 }
 
 fn open_locked(path: &Path) -> io::Result<(File, String)> {

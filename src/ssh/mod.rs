@@ -17,10 +17,11 @@ mod known_hosts;
 mod learned_keys;
 mod shell;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 pub use demo::{Demo, DemoError};
+pub use dial::Admission;
 pub use failure::{Attempt, Failure, Phase};
 pub use gate::Gate;
 pub use handler::{End, RekeyLimits};
@@ -28,7 +29,7 @@ pub use host_keys::{
     ExpectedKey, HostKeyError, HostKeyPolicy, HostKeyProblem, HostKeyRejection, HostKeys, PresentedKey,
 };
 pub use known_hosts::{KnownHosts, KnownHostsError, LineProblem, Place};
-pub use learned_keys::{LearnedKeys, LearnedKeysError};
+pub use learned_keys::{KeyKeeper, LearnedKeys, LearnedKeysError};
 pub use shell::{Ended, Request, Shell, open};
 
 /// Where the shell is, and as whom.
@@ -53,6 +54,27 @@ pub struct Credentials {
     pub passphrase: Option<SecretString>,
     /// An OpenSSH user certificate for `private_key`.
     pub certificate: Option<String>,
+}
+
+impl Credentials {
+    /// Whether private key and certificate can be read. Deciphering a key takes its time.
+    ///
+    /// # Errors
+    /// [`Failure::CredentialsUnusable`], which says what is wrong.
+    pub async fn check(&self) -> Result<(), Failure> {
+        identity::Identity::of(self).await.map(drop)
+    }
+
+    /// Whether `other` has the same content.
+    pub fn same(&self, other: &Self) -> bool {
+        let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
+            one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
+        };
+        same(&self.password, &other.password)
+            && same(&self.private_key, &other.private_key)
+            && same(&self.passphrase, &other.passphrase)
+            && self.certificate == other.certificate
+    }
 }
 
 /// The size of a terminal window (RFC 4254, 6.2 and 6.7).
@@ -119,7 +141,7 @@ pub struct Prompt {
 }
 
 /// What runs on the pty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// `TERM` on the far side.
     pub term: String,

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     Credentials, Event, HostKeys, Program, Step, Target, WindowSize,
     auth::{Login as Authentication, authenticate},
-    dial::dial,
+    dial::{Admission, dial},
     failure::{Failure, Phase, printable},
     gate::{Gate, GatedStream},
     handler::{End, Handler, Link, Login, Output, Rekey, RekeyLimits},
@@ -71,6 +71,8 @@ pub struct Request {
     pub size: WindowSize,
     /// How long resolving, connecting and the key exchange may take together. Authentication has limits of its own.
     pub connect_timeout: Duration,
+    /// Which addresses may be connected to.
+    pub admission: Admission,
     /// When to renew the keys.
     pub rekey: RekeyLimits,
 }
@@ -92,6 +94,15 @@ struct Connection {
     link: Arc<Link>,
     /// Cuts also what would outlive the handle.
     gate: Cut,
+}
+
+/// What of a request leads to a connection.
+struct Way {
+    target: Target,
+    host_keys: HostKeys,
+    admission: Admission,
+    limit: Duration,
+    rekey: RekeyLimits,
 }
 
 /// Severs a gate when dropped.
@@ -117,10 +128,11 @@ async fn open_inner(
     output: Output,
     events: mpsc::Sender<Event>,
 ) -> Result<Shell, Failure> {
-    let Request { target, credentials, host_keys, program, size, connect_timeout, rekey } = request;
+    let Request { target, credentials, host_keys, program, size, connect_timeout, admission, rekey } = request;
     let identity = Identity::of(&credentials).await?;
     let user = target.user.clone();
-    let mut connection = connect(target, host_keys, connect_timeout, rekey, gate, output, &events).await?;
+    let way = Way { target, host_keys, admission, limit: connect_timeout, rekey };
+    let mut connection = connect(way, gate, output, &events).await?;
 
     let _ = events.send(Event::Step(Step::Authenticate)).await;
     let login = Authentication { user: &user, identity, password: credentials.password, events: &events };
@@ -136,18 +148,11 @@ async fn open_inner(
 }
 
 /// Connects and exchanges keys, within the time limit.
-async fn connect(
-    target: Target,
-    host_keys: HostKeys,
-    limit: Duration,
-    rekey: RekeyLimits,
-    gate: Gate,
-    output: Output,
-    events: &mpsc::Sender<Event>,
-) -> Result<Connection, Failure> {
+async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Event>) -> Result<Connection, Failure> {
+    let Way { target, host_keys, admission, limit, rekey } = way;
     let deadline = Instant::now() + limit;
     let config = Arc::new(config(&host_keys, &target).await?);
-    let stream = dial(&target, deadline, events).await?;
+    let stream = dial(&target, &admission, deadline, events).await?;
     let _ = events.send(Event::Step(Step::Handshake)).await;
 
     let link = Arc::new(Link::default());

@@ -245,6 +245,13 @@ pub fn registry(sessions: &SessionMetrics, http: &HttpMetrics) -> Registry {
     registry
 }
 
+/// Those of HTTP alone, under the same names.
+pub fn of_http(http: &HttpMetrics) -> Registry {
+    let mut registry = Registry::with_prefix("webshell");
+    http.register(&mut registry);
+    registry
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

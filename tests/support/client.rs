@@ -16,8 +16,8 @@ use tokio::{
     time::timeout,
 };
 use webshell::ssh::{
-    Credentials, End, Event, Failure, Gate, HostKeys, KnownHosts, Program, Question, RekeyLimits, Request, Shell,
-    Target, WindowSize, open,
+    Admission, Credentials, End, Event, Failure, Gate, HostKeys, KnownHosts, Program, Question, RekeyLimits, Request,
+    Shell, Target, WindowSize, open,
 };
 
 use super::sshd::Sshd;
@@ -53,6 +53,7 @@ pub fn request(sshd: &Sshd, command: &str) -> Request {
         program: Program { command: Some(command.to_owned()), ..Program::default() },
         size: WindowSize { cols: 80, rows: 24, width: 640, height: 384 },
         connect_timeout: Duration::from_secs(20),
+        admission: Admission::default(),
         rekey: RekeyLimits::default(),
     }
 }

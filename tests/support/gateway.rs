@@ -12,8 +12,9 @@ use webshell::{
     gateway::terminal::{Connection, Mode, Terminals, serve},
     protocol::{raw, v1},
     session::Registry,
-    ssh::{Credentials, HostKeys, KnownHosts, Program, Target},
+    ssh::{Admission, Credentials, HostKeys, KnownHosts, Program, Target},
     telemetry::metrics::SessionMetrics,
+    user::User,
 };
 
 use super::{browser::Endpoint, sshd::Sshd};
@@ -42,6 +43,7 @@ pub fn access(sshd: &Sshd, command: &str) -> Access {
         connect_timeout: Duration::from_secs(20),
         limits: NO_LIMITS,
         clipboard_write: false,
+        admission: Admission::default(),
     }
 }
 
@@ -78,8 +80,9 @@ impl Gateway {
                     let Ok((_, socket)) = ServerBuilder::new().limits(limits).accept(stream).await else { return };
                     let connection = Connection {
                         shell: ShellKey { namespace: "team-a".to_owned(), name: "db-1".to_owned() },
-                        user: "ada".to_owned(),
+                        user: Arc::new(User { name: "ada".to_owned(), groups: Vec::new() }),
                         client: peer.ip(),
+                        may_begin: true,
                     };
                     let mode = if raw_mode { Mode::Raw { size: v1::Size::DEFAULT } } else { Mode::V1 };
                     serve(socket, mode, connection, &terminals).await;

@@ -1,4 +1,5 @@
 //! A gateway in this process, and an HTTP client small enough to send what no browser would.
+#![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,16 +11,21 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use webshell::{
     catalog::{Access, Catalog, Entry, ShellKey},
     gateway::{
-        Gateway,
+        Gateway, Settings,
         drain::Shutdown,
-        login::{Auth, CookieKind, Logins, Secret},
+        guard::Everyone,
+        login::{Auth, Cookie, PrintedTickets, Secret},
         origin::Origins,
     },
     local::demo,
-    ssh::{Credentials, Demo, HostKeys, Program, Target},
+    session::{Caps, Registry},
+    ssh::{Admission, Credentials, Demo, HostKeys, Program, Target},
+    telemetry::metrics::SessionMetrics,
+    user::User,
 };
 
 /// How long anything may take before a test fails.
@@ -52,31 +58,53 @@ pub struct Reply<S> {
 }
 
 impl Site {
+    /// A gateway of its own, with the one user `somebody`.
     pub async fn start(catalog: Catalog, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tls = options.tls.is_some();
+        let cookie = if tls { Cookie::host() } else { Cookie::loopback(address.port()) };
+        let user = User { name: "somebody".to_owned(), groups: Vec::new() };
+        let printed = PrintedTickets::new(cookie, user.clone()).unwrap();
+        let tickets = (!options.open).then(|| printed.ticket());
+        let auth = if options.open { Auth::None(Arc::new(user)) } else { Auth::Printed(printed) };
+        let allowed = options.allowed.iter().map(|origin| origin.parse().unwrap()).collect();
+        let site = Self::serve(listener, catalog, auth, Origins::new(address, tls, allowed), options).await;
+        Self { tickets, ..site }
+    }
+
+    /// A gateway whose users come as `auth` says, to pages of `origins`.
+    pub async fn start_as(catalog: Catalog, auth: Auth, origins: Origins) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(listener, catalog, auth, origins, Options::default()).await
+    }
+
+    async fn serve(listener: TcpListener, catalog: Catalog, auth: Auth, origins: Origins, options: Options) -> Self {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, admin_address) = (listener.local_addr().unwrap(), admin.local_addr().unwrap());
-        let tls = options.tls.is_some();
-        let cookie = if tls { CookieKind::Host } else { CookieKind::Loopback { port: address.port() } };
-        let logins = Logins::new(cookie).unwrap();
-        let tickets = (!options.open).then(|| logins.ticket());
         let shutdown = Shutdown::new(PATIENCE);
-        let allowed = options.allowed.iter().map(|origin| origin.parse().unwrap()).collect();
+        let settings = Settings {
+            trusted_proxies: options.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect(),
+            caps: Caps { total: 8, user: None, shell: None, namespace: None },
+        };
+        let ready = CancellationToken::new();
+        ready.cancel();
         let gateway = Gateway {
             listener,
             tls: options.tls,
             admin,
-            auth: if options.open { Auth::None } else { Auth::Ticket(logins) },
-            user: "somebody".to_owned(),
-            origins: Origins::new(address, tls, allowed),
-            trusted_proxies: options.trusted_proxies.iter().map(|net| net.parse().unwrap()).collect(),
+            auth,
+            origins,
+            guard: Arc::new(Everyone),
+            settings: watch::channel(Arc::new(settings)).1,
             instance: "instance-1".to_owned(),
-            max_sessions: 8,
+            registry: Registry::new(8, SessionMetrics::default()),
             catalog: watch::channel(Arc::new(catalog)).1,
+            ready,
             shutdown: shutdown.clone(),
         };
         let running = tokio::spawn(gateway.run());
-        Self { address, admin: admin_address, shutdown, running, tickets }
+        Self { address, admin: admin_address, shutdown, running, tickets: None }
     }
 
     /// The ticket that works now.
@@ -202,6 +230,7 @@ pub fn shell_at(address: SocketAddr) -> Catalog {
         connect_timeout: PATIENCE,
         limits: webshell::api::Session::default().limits(),
         clipboard_write: false,
+        admission: Admission::default(),
     };
     let entry = Entry { key: key.clone(), target: format!("ops@{address}"), access: Ok(Arc::new(access)) };
     Catalog { shells: [(key, entry)].into() }

@@ -22,7 +22,7 @@ async function start(root: HTMLElement): Promise<void> {
   const { shell } = place;
   if (!shell) {
     const { openList } = await import('./list');
-    return openList(root, place.base);
+    return openList(root, place);
   }
   const { openShell } = await import('./shell');
   return openShell(root, { ...place, shell }, settings);

@@ -60,6 +60,7 @@ export class Panel {
           this.startAgain(),
         ];
       case 'login':
+        if (status.path) return [heading('Logging in …')];
         return [
           heading('You are not logged in'),
           el('p', {}, 'Open the newest address that webshell printed. An address works once.'),

@@ -178,7 +178,7 @@ export class ShellPage {
   private async diagnose(): Promise<Status | undefined> {
     const { base, shell } = this.place;
     const who = await whoAmI(base);
-    if (who.kind === 'login') return { kind: 'login' };
+    if (who.kind === 'login') return who;
     if (who.kind !== 'ok' || isLive(this.status)) return undefined;
     const list = await listShells(base);
     if (list.kind !== 'ok') return undefined;
@@ -212,6 +212,8 @@ export class ShellPage {
     if (status.kind === 'connected' || isOver(status)) this.dialog?.element.close('superseded');
     if (isOver(status)) this.notices.clear();
     this.showStatus();
+    // The session is kept over the way there and back, as over a reload.
+    if (status.kind === 'login' && status.path) location.replace(`${status.path}?shell=${this.place.shell.name}`);
   }
 
   private showStatus(): void {

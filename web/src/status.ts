@@ -16,8 +16,8 @@ export type Status =
   | { readonly kind: 'taken-over' }
   /** The gateway does not know the session any more. */
   | { readonly kind: 'gone' }
-  /** The gateway does not know who this is. */
-  | { readonly kind: 'login' }
+  /** The gateway does not know who this is; `path` is where one logs in. */
+  | { readonly kind: 'login'; readonly path?: string | undefined }
   /** The session is over, or could not be opened. */
   | { readonly kind: 'ended'; readonly ended: Ended };
 

@@ -2,7 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { retryDelay } from '../src/backoff';
-import { placeOf, readShells } from '../src/gateway';
+import { matches, namespacesOf } from '../src/filter';
+import { placeOf, readLoginPath, readSession, readShells, sentence } from '../src/gateway';
 import { DEFAULTS, parseSettings } from '../src/settings';
 import { duration, isLive, statusText, takesInput } from '../src/status';
 import { cleanTitle, windowTitle } from '../src/title';
@@ -28,15 +29,81 @@ test('a title is one short line without characters that control or reorder text'
 test('the place is read from the path', () => {
   expect(placeOf('/')).toEqual({ base: '/', shell: undefined });
   expect(placeOf('/team-a/')).toEqual({ base: '/team-a/', shell: undefined });
+  expect(placeOf('/-/authorize')).toEqual({ base: '/', shell: undefined });
+  expect(placeOf('/-/logout')).toEqual({ base: '/', shell: undefined, leaving: true });
   expect(placeOf('/team-a/db-1/')).toEqual({ base: '/team-a/', shell: { namespace: 'team-a', name: 'db-1' } });
 });
 
 test('what is no shell of this origin is left out of the list', () => {
-  const shell = { namespace: 'a', name: 'b', path: '/a/b/', target: 'u@h:22', ready: true, message: '' };
+  const shell = { namespace: 'a', name: 'b', target: 'u@h:22', ready: true, message: '' };
+  const here = { ...shell, path: '/a/b/' };
   const strange = [null, 3, {}, { ...shell, path: '//evil.example/' }, { ...shell, path: 'javascript:alert(1)' }];
-  expect(readShells({ shells: [...strange, shell] })).toEqual([shell]);
+  expect(readShells({ shells: [...strange, here] })).toEqual([{ ...shell, href: '/a/b/' }]);
+  const there = { ...shell, url: 'https://a.shell.example.com/a/b/' };
+  const odd = [
+    { ...shell, url: 'javascript:alert(1)' },
+    { ...shell, url: '/a/b/' },
+    { ...here, url: 3 },
+  ];
+  expect(readShells({ shells: [...odd, there] })).toEqual([{ ...shell, href: there.url }]);
   expect(readShells({})).toEqual([]);
   expect(readShells(null)).toEqual([]);
+});
+
+test('a log-in leads to a path of this origin only', () => {
+  expect(readLoginPath({ login: '/team-a/-/login' })).toBe('/team-a/-/login');
+  for (const login of [
+    undefined,
+    null,
+    3,
+    '',
+    '/',
+    '//evil.example',
+    '/\\evil.example',
+    'https://evil.example',
+    'javascript:1',
+  ]) {
+    expect(readLoginPath({ login })).toBeUndefined();
+  }
+  expect(readLoginPath(undefined)).toBeUndefined();
+});
+
+test('a session tells who is logged in, at a gateway or at the portal', () => {
+  const none = { user: undefined, portal: undefined, tokenAudience: undefined };
+  expect(readSession(null)).toEqual(none);
+  expect(readSession({ user: 'ada', portal: 'javascript:1', namespaces: [] })).toEqual({ ...none, user: 'ada' });
+  const portal = 'https://shell.example.com';
+  expect(readSession({ user: 'ada', portal })).toEqual({ ...none, user: 'ada', portal });
+  expect(readSession({ user: null, tokenAudience: 'webshell.dev' })).toEqual({
+    ...none,
+    tokenAudience: 'webshell.dev',
+  });
+});
+
+test('a refusal is shown as a sentence', () => {
+  expect(sentence('the token is not valid\n')).toBe('The token is not valid.');
+  expect(sentence('Already one.\nmore')).toBe('Already one.');
+  expect(sentence('')).toBe('The answer was empty.');
+});
+
+test('a search finds shells by all of its words, in one namespace or in all', () => {
+  const shell = (namespace: string, name: string, target: string) => ({
+    namespace,
+    name,
+    target,
+    href: '/',
+    ready: true,
+    message: '',
+  });
+  const shells = [shell('team-b', 'web', 'ops@10.0.0.9:22'), shell('team-a', 'db-1', ''), shell('team-a', 'web', '')];
+  const found = (search: string, namespace = '') =>
+    shells.filter((one) => matches(one, search, namespace)).map((one) => `${one.namespace}/${one.name}`);
+  expect(found('')).toHaveLength(3);
+  expect(found(' WEB  team-a ')).toEqual(['team-a/web']);
+  expect(found('10.0.0.9')).toEqual(['team-b/web']);
+  expect(found('web', 'team-b')).toEqual(['team-b/web']);
+  expect(found('team-a/d')).toEqual(['team-a/db-1']);
+  expect(namespacesOf(shells)).toEqual(['team-a', 'team-b']);
 });
 
 test('the wait between tries is immediate first, then doubles up to a bound', () => {

@@ -13,8 +13,8 @@ const PAM = 'auth required pam_unix.so\naccount required pam_permit.so\nsession 
 /** The tests' own user is the one who may log in with the key; questions need accounts, and so root. */
 export const needsRoot = process.getuid() === 0 ? false : 'needs to be root';
 
-/** Starts a server until the end of the test. `asks`: it asks questions, by PAM. */
-export async function startSshd(t, { asks = false, config = [] } = {}) {
+/** Starts a server until the end of the test, at an address of this machine. `asks`: it asks questions, by PAM. */
+export async function startSshd(t, { asks = false, config = [], address = '127.0.0.1' } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'webshell-sshd-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const path = (name) => join(directory, name);
@@ -34,7 +34,7 @@ export async function startSshd(t, { asks = false, config = [] } = {}) {
   }
   const lines = [
     ...config,
-    'ListenAddress 127.0.0.1',
+    `ListenAddress ${address}`,
     'PermitRootLogin yes',
     'StrictModes no',
     'PidFile none',
@@ -64,13 +64,14 @@ export async function startSshd(t, { asks = false, config = [] } = {}) {
       continue;
     }
     t.after(() => server.kill('SIGKILL'));
-    return new Sshd(port, directory, log);
+    return new Sshd(address, port, directory, log);
   }
 }
 
 /** A running server. */
 class Sshd {
-  constructor(port, directory, log) {
+  constructor(address, port, directory, log) {
+    this.address = address;
     this.port = port;
     this.directory = directory;
     this.log = log;
@@ -80,7 +81,7 @@ class Sshd {
 
   /** The known_hosts line of this server, or with a key that it does not have. */
   knownHosts(key = 'host_key') {
-    return `[127.0.0.1]:${this.port} ${this.#read(`${key}.pub`)}\n`;
+    return `[${this.address}]:${this.port} ${this.#read(`${key}.pub`)}\n`;
   }
 
   /** The fingerprint of a key. */
@@ -89,16 +90,16 @@ class Sshd {
   }
 
   /** A WebShell for this server and its Secret, which log in unless `spec` or `secret` say otherwise. */
-  manifests({ secret, ...spec } = {}) {
-    const metadata = { name: 'vm', namespace: 'test' };
+  manifests({ secret, namespace = 'test', name = 'vm', ...spec } = {}) {
+    const metadata = { name, namespace };
     return [
       {
         apiVersion: 'webshell.dev/v1alpha1',
         kind: 'WebShell',
         metadata,
         spec: {
-          target: { host: '127.0.0.1', port: this.port, user: userInfo().username },
-          credentials: { secretRef: { name: 'vm' } },
+          target: { host: this.address, port: this.port, user: userInfo().username },
+          credentials: { secretRef: { name } },
           hostKey: { knownHosts: this.knownHosts() },
           ...spec,
         },

@@ -22,9 +22,10 @@ let browser;
 
 after(() => browser?.close());
 
-async function theBrowser() {
+/** The browser of this process. More options count where it is not running yet. */
+async function theBrowser(options = []) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  browser ??= await chromium.launch({ executablePath, args: OPTIONS, chromiumSandbox: false });
+  browser ??= await chromium.launch({ executablePath, args: [...OPTIONS, ...options], chromiumSandbox: false });
   return browser;
 }
 
@@ -33,12 +34,14 @@ export class Stage {
   #cleanup = [];
   #troubles = [];
 
-  /** `expected` is what may appear in the console or fail, where a test breaks something itself. */
-  static async set(t, { expected } = {}) {
-    const stage = new Stage();
+  /**
+   * `expected` is what may appear in the console or fail, where a test breaks something itself; `options` are the browser's.
+   */
+  static async set(t, { expected, options } = {}) {
+    const stage = new this();
     stage.expected = expected;
     t.after(() => stage.#clear());
-    stage.context = await (await theBrowser()).newContext({ viewport: { width: 900, height: 600 } });
+    stage.context = await (await theBrowser(options)).newContext({ viewport: { width: 900, height: 600 } });
     stage.later(() => stage.context.close());
     return stage;
   }

@@ -5,9 +5,12 @@ import { setTimeout as pause } from 'node:timers/promises';
 /** How long a condition may take before a test fails, in ms: machines that run tests are slow at times. */
 const PATIENCE = 30_000;
 
-/** Waits until `condition` gives something true, and returns it. `what` says what was waited for, as text or a function. */
-export async function until(what, condition) {
-  const deadline = Date.now() + PATIENCE;
+/**
+ * Waits until `condition` gives something true, and returns it. `what` says what was waited for, as text or a function;
+ * `patience` is how long that may take, in ms.
+ */
+export async function until(what, condition, patience = PATIENCE) {
+  const deadline = Date.now() + patience;
   for (;;) {
     const found = await condition();
     if (found) return found;

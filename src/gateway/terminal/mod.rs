@@ -26,6 +26,7 @@ use crate::{
     },
     session::{Attachment, NewSession, OpenError, Registry, shell},
     telemetry::audit,
+    user::User,
 };
 
 /// How long a closing handshake may take.
@@ -51,9 +52,11 @@ pub struct Connection {
     /// The shell.
     pub shell: ShellKey,
     /// The user.
-    pub user: String,
+    pub user: Arc<User>,
     /// The client's address.
     pub client: IpAddr,
+    /// Whether it may begin a session, or only go on with one.
+    pub may_begin: bool,
 }
 
 /// What connections need of the gateway.
@@ -119,13 +122,23 @@ where
     closed
 }
 
+// === impl Connection ===
+
+impl Connection {
+    fn may_begin(&self) -> Result<(), Box<Ended>> {
+        let message = "Whether you may open this shell cannot be found out now. Sessions that live can be resumed.";
+        self.may_begin.then_some(()).ok_or_else(|| Box::new(Ended::new(Reason::ApiUnavailable, message)))
+    }
+}
+
 // === impl Terminals ===
 
 impl Terminals {
     /// Begins a session of the connection's shell.
     fn open(&self, connection: &Connection, size: Size) -> Result<(Attachment, Welcome), Box<Ended>> {
-        let subject = audit::Subject { shell: &connection.shell, user: &connection.user, client: connection.client };
-        let opened = self.access(&connection.shell).and_then(|access| {
+        let subject =
+            audit::Subject { shell: &connection.shell, user: &connection.user.name, client: connection.client };
+        let opened = connection.may_begin().and_then(|()| self.access(&connection.shell)).and_then(|access| {
             let new = NewSession {
                 shell: connection.shell.clone(),
                 user: connection.user.clone(),

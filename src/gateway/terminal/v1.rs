@@ -99,7 +99,7 @@ where
 
 /// Begins or resumes the session that the client asks for.
 fn begin(hello: Hello, connection: &Connection, terminals: &Terminals) -> Result<(Attachment, Welcome), Box<Ended>> {
-    let Connection { shell, user, client } = connection;
+    let Connection { shell, user, client, .. } = connection;
     let Some(resume) = hello.resume else {
         return terminals.open(connection, hello.size);
     };
@@ -109,7 +109,7 @@ fn begin(hello: Hello, connection: &Connection, terminals: &Terminals) -> Result
             ResumeError::Beyond(_) => (Reason::UnknownSession, PROTOCOL_ERROR),
             ResumeError::Random => (Reason::Internal, Reason::Internal.code()),
         };
-        audit::denied(audit::Subject { shell, user, client: *client }, reason.name());
+        audit::denied(audit::Subject { shell, user: &user.name, client: *client }, reason.name());
         Box::new(Ended { code, ..Ended::new(reason, error.to_string()) })
     })
 }

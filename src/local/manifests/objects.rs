@@ -4,11 +4,11 @@ use std::{fmt, path::PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{
-    schema::{Problem, Schema},
-    secret::Secret,
+use super::{schema::Schema, secret};
+use crate::{
+    api::WebShellSpec,
+    resolve::{problem::Problem, secret::Secret},
 };
-use crate::api::WebShellSpec;
 
 /// The API version of WebShells.
 const WEBSHELL_API: &str = "webshell.dev/v1alpha1";
@@ -117,7 +117,7 @@ impl Objects {
             }
             ("v1", "Secret") => {
                 let object =
-                    self.object(place, "Secret", fields, |fields, problems| Some(Secret::read(fields, problems)));
+                    self.object(place, "Secret", fields, |fields, problems| Some(secret::read(fields, problems)));
                 self.secrets.extend(object);
             }
             (_, "") => self.problem(&place, "kind is missing: write WebShell or Secret"),

@@ -1,7 +1,7 @@
 //! Validation by the schema of the CRD, as an API server does it with `kubectl apply`: nulls are dropped, defaults are filled in,
 //! unknown fields are errors, then come the schema and its CEL rules.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use jsonschema::{
     PatternOptions, Validator,
@@ -12,9 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSch
 use serde_json::{Map, Value};
 
 use super::rules::Rule;
-
-/// The longest part of a value that an error shows, in characters.
-const MAX_SHOWN: usize = 60;
+use crate::resolve::problem::{Problem, join};
 
 /// The most problems of one object that are told: nobody reads more, and a manifest can have very many.
 const MAX_PROBLEMS: usize = 50;
@@ -30,83 +28,12 @@ pub(super) struct Schema {
 #[error("the CRD's schema cannot be used: {0}")]
 pub struct SchemaError(String);
 
-/// What is wrong with a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// The field, such as `spec.terminal.env[0].name`.
-    pub(super) path: String,
-    /// What is wrong and what to do; follows the path.
-    pub(super) text: String,
-}
-
 /// A place in the schema. The properties and items of `props` have moved into their own members.
 struct Node {
     props: JSONSchemaProps,
     properties: BTreeMap<String, Node>,
     items: Option<Box<Node>>,
     rules: Vec<Rule>,
-}
-
-// === impl Problem ===
-
-impl Problem {
-    /// A problem with a field as a whole.
-    pub(super) fn new(path: impl Into<String>, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(": {text}") }
-    }
-
-    /// A problem with a field's value, which the message shows.
-    pub(super) fn of_value(path: impl Into<String>, value: &Value, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(" is {}: {text}", show(value)) }
-    }
-
-    /// A required field that is not there.
-    pub(super) fn missing(path: impl Into<String>, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(" is missing: {text}") }
-    }
-
-    /// A field that does not exist, and what it may have been meant to be.
-    pub(super) fn unknown<'a>(parent: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
-        let nearest = known.clone().min_by_key(|known| distance(name, known));
-        let advice = match nearest.filter(|known| distance(name, known) <= 2.max(name.len() / 3)) {
-            Some(nearest) => format!("did you mean {nearest}?"),
-            None => format!("the fields here are {}", known.collect::<Vec<_>>().join(", ")),
-        };
-        Self { path: join(parent, &shorten(name)), text: format!(" is no field; {advice}") }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.path, self.text)
-    }
-}
-
-fn distance(one: &str, other: &str) -> usize {
-    strsim::osa_distance(&one.to_lowercase(), &other.to_lowercase())
-}
-
-/// A value as an error shows it: scalars in one line, without control characters, and not at any length.
-fn show(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{:?}", shorten(text)),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a mapping".to_owned(),
-        scalar => scalar.to_string(),
-    }
-}
-
-fn shorten(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut short: String = characters.by_ref().take(MAX_SHOWN).collect();
-    if characters.next().is_some() {
-        short.push('…');
-    }
-    short
-}
-
-fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 // === impl Schema ===
@@ -384,12 +311,6 @@ mod tests {
         assert_eq!(schema().check(&mut object), []);
         assert_eq!(object["spec"]["target"]["port"], 22);
         assert_eq!(object["spec"]["session"]["idleTimeout"], "30m");
-    }
-
-    #[test]
-    fn shows_values_in_one_short_line() {
-        assert_eq!(show(&json!("a\u{1b}[2J\n\u{202e}")), r#""a\u{1b}[2J\n\u{202e}""#);
-        assert_eq!(show(&json!("x".repeat(5000))).chars().count(), MAX_SHOWN + 3);
     }
 
     #[test]

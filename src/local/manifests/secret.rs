@@ -1,4 +1,4 @@
-//! Secrets from manifests. No error, log or debug output ever shows a value.
+//! Secrets from manifests. No error ever shows a value.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::schema::Problem;
-use crate::api::secret_keys::{PASSWORD, PRIVATE_KEY, USERNAME};
+use crate::{
+    api::secret_keys::{PASSWORD, PRIVATE_KEY, USERNAME},
+    resolve::{problem::Problem, secret::Secret},
+};
 
 /// The most bytes a Secret may have, as in Kubernetes.
 const MAX_SIZE: usize = 1024 * 1024;
@@ -15,84 +17,67 @@ const MAX_SIZE: usize = 1024 * 1024;
 /// The fields of a Secret.
 const FIELDS: [&str; 7] = ["apiVersion", "data", "immutable", "kind", "metadata", "stringData", "type"];
 
-/// The values of a Secret, by key.
-pub(super) struct Secret {
-    values: BTreeMap<String, Zeroizing<Vec<u8>>>,
-}
-
-impl Secret {
-    /// Reads what remains of a Secret's manifest without kind and metadata. What is wrong is added to `problems`.
-    pub(super) fn read(fields: Map<String, Value>, problems: &mut Vec<Problem>) -> Self {
-        let mut values = BTreeMap::new();
-        let mut kind = String::new();
-        let mut string_data = None;
-        for (name, field) in fields {
-            match (name.as_str(), field) {
-                (_, Value::Null) => {}
-                ("data", Value::Object(data)) => {
-                    for (key, value) in data {
-                        match decode(value) {
-                            Some(bytes) => _ = values.insert(key, bytes),
-                            None => problems.push(Problem::new(
-                                format!("data.{key}"),
-                                "must be Base64; write plain text under stringData instead",
-                            )),
-                        }
+/// Reads what remains of a Secret's manifest without kind and metadata. What is wrong is added to `problems`.
+pub(super) fn read(fields: Map<String, Value>, problems: &mut Vec<Problem>) -> Secret {
+    let mut values = BTreeMap::new();
+    let mut kind = String::new();
+    let mut string_data = None;
+    for (name, field) in fields {
+        match (name.as_str(), field) {
+            (_, Value::Null) => {}
+            ("data", Value::Object(data)) => {
+                for (key, value) in data {
+                    match decode(value) {
+                        Some(bytes) => _ = values.insert(key, bytes),
+                        None => problems.push(Problem::new(
+                            format!("data.{key}"),
+                            "must be Base64; write plain text under stringData instead",
+                        )),
                     }
                 }
-                ("stringData", Value::Object(data)) => string_data = Some(data),
-                ("data" | "stringData", _) => problems.push(Problem::new(name, "must be a mapping")),
-                ("type", Value::String(text)) => kind = text,
-                ("type", _) => problems.push(Problem::new(name, "must be a string")),
-                ("immutable", _) => {}
-                _ => problems.push(Problem::unknown("", &name, FIELDS.into_iter())),
             }
-        }
-        // As in Kubernetes, plain values take the place of others.
-        for (key, value) in string_data.into_iter().flatten() {
-            match value {
-                Value::String(text) => _ = values.insert(key, Zeroizing::new(text.into_bytes())),
-                Value::Null => _ = values.insert(key, Zeroizing::default()),
-                _ => {
-                    problems.push(Problem::new(format!("stringData.{key}"), "must be a string; put it in quotes"));
-                }
-            }
-        }
-        let secret = Self { values };
-        secret.check(&kind, problems);
-        secret
-    }
-
-    /// What an API server checks.
-    fn check(&self, kind: &str, problems: &mut Vec<Problem>) {
-        let has = |key| self.values.contains_key(key);
-        let misses = match kind {
-            "kubernetes.io/ssh-auth" if !has(PRIVATE_KEY) => Some("ssh-privatekey, which its type requires"),
-            "kubernetes.io/basic-auth" if !has(USERNAME) && !has(PASSWORD) => {
-                Some("username or password, one of which its type requires")
-            }
-            _ => None,
-        };
-        if let Some(misses) = misses.filter(|_| problems.is_empty()) {
-            problems.push(Problem::new("stringData", format!("has no {misses}")));
-        }
-        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        for key in self.values.keys().filter(|key| key.is_empty() || key.len() > 253 || !key.bytes().all(is_key)) {
-            let text = "a key must be letters, digits, -, _ and ., at most 253 of them";
-            problems.push(Problem::new(format!("data.{key:?}"), text));
-        }
-        if self.values.values().map(|value| value.len()).sum::<usize>() > MAX_SIZE {
-            problems.push(Problem::new("data", "more than 1 MiB; remove what is not needed"));
+            ("stringData", Value::Object(data)) => string_data = Some(data),
+            ("data" | "stringData", _) => problems.push(Problem::new(name, "must be a mapping")),
+            ("type", Value::String(text)) => kind = text,
+            ("type", _) => problems.push(Problem::new(name, "must be a string")),
+            ("immutable", _) => {}
+            _ => problems.push(Problem::unknown("", &name, FIELDS.into_iter())),
         }
     }
+    // As in Kubernetes, plain values take the place of others.
+    for (key, value) in string_data.into_iter().flatten() {
+        match value {
+            Value::String(text) => _ = values.insert(key, Zeroizing::new(text.into_bytes())),
+            Value::Null => _ = values.insert(key, Zeroizing::default()),
+            _ => {
+                problems.push(Problem::new(format!("stringData.{key}"), "must be a string; put it in quotes"));
+            }
+        }
+    }
+    check(&values, &kind, problems);
+    Secret::new(values)
+}
 
-    /// The text under a key, if there is any.
-    ///
-    /// # Errors
-    /// When it is not UTF-8: a sentence's end that says so.
-    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, &'static str> {
-        let Some(bytes) = self.values.get(key).filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
-        str::from_utf8(bytes).map(Some).map_err(|_| "must be UTF-8 text")
+/// What an API server checks.
+fn check(values: &BTreeMap<String, Zeroizing<Vec<u8>>>, kind: &str, problems: &mut Vec<Problem>) {
+    let has = |key| values.contains_key(key);
+    let misses = match kind {
+        "kubernetes.io/ssh-auth" if !has(PRIVATE_KEY) => Some("ssh-privatekey, which its type requires"),
+        "kubernetes.io/basic-auth" if !has(USERNAME) && !has(PASSWORD) => {
+            Some("username or password, one of which its type requires")
+        }
+        _ => None,
+    };
+    if let Some(misses) = misses.filter(|_| problems.is_empty()) {
+        problems.push(Problem::new("stringData", format!("has no {misses}")));
+    }
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    for key in values.keys().filter(|key| key.is_empty() || key.len() > 253 || !key.bytes().all(is_key)) {
+        let text = "a key must be letters, digits, -, _ and ., at most 253 of them";
+        problems.push(Problem::new(format!("data.{key:?}"), text));
+    }
+    if values.values().map(|value| value.len()).sum::<usize>() > MAX_SIZE {
+        problems.push(Problem::new("data", "more than 1 MiB; remove what is not needed"));
     }
 }
 

@@ -306,3 +306,67 @@ async fn learned_keys_count_under_trust_on_first_use_only() {
     assert_ne!(strict, learning(&path));
     assert_eq!(learning(&path), learning(&path));
 }
+
+/// Keeps keys in memory; somebody else learns `others` first.
+#[derive(Debug)]
+struct Memory {
+    text: parking_lot::Mutex<String>,
+    others: parking_lot::Mutex<Vec<String>>,
+}
+
+impl KeyKeeper for Memory {
+    fn place(&self) -> &str {
+        "status.hostKey"
+    }
+
+    fn read(&self) -> futures_util::future::BoxFuture<'_, Result<String, String>> {
+        Box::pin(async { Ok(self.text.lock().clone()) })
+    }
+
+    fn add<'a>(&'a self, read: &'a str, line: &'a str) -> futures_util::future::BoxFuture<'a, Result<bool, String>> {
+        Box::pin(async move {
+            let mut text = self.text.lock();
+            text.extend(self.others.lock().pop());
+            if *text == read {
+                text.push_str(&format!("{line}\n"));
+                return Ok(true);
+            }
+            Ok(false)
+        })
+    }
+}
+
+fn kept(text: String, others: Vec<String>) -> (HostKeys, Arc<Memory>) {
+    let memory = Arc::new(Memory { text: text.into(), others: others.into() });
+    let learned = Some(Arc::new(LearnedKeys::Kept(memory.clone())));
+    (HostKeys { policy: HostKeyPolicy::TrustOnFirstUse, known_hosts: KnownHosts::default(), learned }, memory)
+}
+
+#[tokio::test]
+async fn a_keeper_learns_a_key_once_and_another_is_never_accepted() {
+    let keygen = Keygen::new();
+    let (key, other) = (keygen.key("key", "ed25519"), keygen.key("other", "ed25519"));
+    let (host_keys, memory) = kept(String::new(), Vec::new());
+    assert!(matches!(check(&host_keys, "db-1", &key).await, Ok(Verdict::Learn(_))));
+    assert!(matches!(check(&host_keys, "db-1", &key).await, Ok(Verdict::Trusted)));
+    let changed = check(&host_keys, "db-1", &other).await.unwrap_err().to_string();
+    assert!(changed.contains("status.hostKey, line 1"), "{changed}");
+    assert_eq!(*memory.text.lock(), line("db-1", &key));
+}
+
+#[tokio::test]
+async fn what_others_teach_a_keeper_first_counts() {
+    let keygen = Keygen::new();
+    let (key, other) = (keygen.key("key", "ed25519"), keygen.key("other", "ed25519"));
+    let (host_keys, memory) = kept(String::new(), vec![line("db-1", &other)]);
+    let changed = check(&host_keys, "db-1", &key).await.unwrap_err();
+    assert!(matches!(changed, HostKeyError::Rejected(_)), "{changed}");
+    assert_eq!(*memory.text.lock(), line("db-1", &other));
+
+    let (host_keys, _) = kept(String::new(), vec![line("db-2", &other)]);
+    assert!(matches!(check(&host_keys, "db-1", &key).await, Ok(Verdict::Learn(_))));
+
+    let endless = (0..100).map(|number| line(&format!("other-{number}"), &other)).collect();
+    let (host_keys, _) = kept(String::new(), endless);
+    assert!(matches!(check(&host_keys, "db-1", &key).await, Err(HostKeyError::Learned(_))));
+}

@@ -1,61 +1,83 @@
-//! From a WebShell and the Secrets it names to what a session needs.
+//! From a WebShell and what it names to what a session needs, whatever source they come from. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+pub mod problem;
+pub mod secret;
+
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{objects::Name, schema::Problem, secret::Secret};
+use self::{problem::Problem, secret::Secret};
 use crate::{
-    api::{HostKeyPolicy, SecretRef, WebShellSpec, is_user_name, secret_keys},
+    api::{HostKeyPolicy, SecretRef, ServiceRef, WebShellSpec, is_user_name, secret_keys},
     catalog::Access,
     ssh::{self, HostKeys, KnownHosts, KnownHostsError, LearnedKeys},
 };
 
-/// The Secrets that a WebShell may name.
-pub(super) struct Secrets<'a> {
-    /// The namespace of the WebShell.
-    pub(super) namespace: &'a str,
-    /// Those of all namespaces; one that cannot be used has the reason.
-    pub(super) all: &'a BTreeMap<&'a Name, Result<&'a Secret, String>>,
+/// What a WebShell names: the objects of its namespace.
+pub trait References {
+    /// A Secret.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn secret(&self, name: &str) -> Result<&Secret, Absence>;
+
+    /// Host and port of a Service.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn service(&self, service: &ServiceRef) -> Result<(String, u16), Absence>;
 }
 
-impl<'a> Secrets<'a> {
-    fn get(&self, path: &str, name: &str) -> Result<&'a Secret, Problem> {
-        let key = Name { namespace: self.namespace.to_owned(), name: name.to_owned() };
-        match self.all.get(&key) {
-            Some(Ok(secret)) => Ok(secret),
-            Some(Err(reason)) => Err(Problem::new(path, format!("Secret {key} cannot be used: {reason}"))),
-            None => {
-                let text = format!("there is no such Secret in namespace {}; add it to the manifests", self.namespace);
-                Err(Problem::of_value(path, &name.into(), text))
-            }
+/// Why something that a WebShell names is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// There is none of this name; says so, and what to do.
+    Missing(String),
+    /// There is one, but it cannot be used; says why, and what to do.
+    Unusable(String),
+}
+
+impl Absence {
+    /// The problem that it is at a field with that name.
+    fn at(self, path: &str, name: &str) -> Problem {
+        match self {
+            Self::Missing(text) => Problem::of_value(path, &name.into(), text),
+            Self::Unusable(text) => Problem::new(path, text),
         }
     }
 }
 
-/// `user@host:port`, without the user where it isn't known.
-pub(super) fn target(spec: &WebShellSpec, user: Option<&String>) -> String {
-    let host =
-        if spec.target.host.contains(':') { format!("[{}]", spec.target.host) } else { spec.target.host.clone() };
-    let at = if user.is_some() { "@" } else { "" };
-    format!("{}{at}{host}:{}", user.map_or("", String::as_str), spec.target.port)
+/// `user@host:port` or `user@service/name:port`, without the user where it isn't known.
+pub fn target(spec: &WebShellSpec, user: Option<&String>) -> String {
+    let target = &spec.target;
+    let machine = match (&target.host, &target.service_ref) {
+        (Some(host), _) if host.contains(':') => format!("[{host}]:{}", target.port),
+        (Some(host), _) => format!("{host}:{}", target.port),
+        (None, Some(service)) => format!("service/{}:{}", service.name, service.port),
+        (None, None) => String::new(),
+    };
+    user.map_or_else(|| machine.clone(), |user| format!("{user}@{machine}"))
 }
 
 /// What a session of the WebShell needs.
 ///
 /// # Errors
 /// Everything that is missing or unusable.
-pub(super) fn access(
+pub fn access(
     spec: &WebShellSpec,
-    secrets: &Secrets<'_>,
+    references: &dyn References,
     learned: Option<&Arc<LearnedKeys>>,
 ) -> Result<Access, Vec<Problem>> {
     let mut problems = Vec::new();
-    let login = login(spec, secrets, &mut problems);
-    let host_keys = host_keys(spec, secrets, learned, &mut problems);
-    let (Some((user, credentials)), Some(host_keys)) = (login, host_keys) else { return Err(problems) };
+    let login = login(spec, references, &mut problems);
+    let host_keys = host_keys(spec, references, learned, &mut problems);
+    let address = address(spec, references, &mut problems);
+    let (Some((user, credentials)), Some(host_keys), Some((host, port))) = (login, host_keys, address) else {
+        return Err(problems);
+    };
     Ok(Access {
-        target: ssh::Target { host: spec.target.host.clone(), port: spec.target.port, user },
+        target: ssh::Target { host, port, user },
         credentials,
         host_keys,
         program: ssh::Program {
@@ -66,18 +88,37 @@ pub(super) fn access(
         connect_timeout: spec.target.connect_timeout.get(),
         limits: spec.session.limits(),
         clipboard_write: spec.terminal.clipboard_write,
+        admission: ssh::Admission::default(),
     })
+}
+
+/// Host and port.
+fn address(spec: &WebShellSpec, references: &dyn References, problems: &mut Vec<Problem>) -> Option<(String, u16)> {
+    const PATH: &str = "spec.target.serviceRef";
+    if let Some(host) = &spec.target.host {
+        return Some((host.clone(), spec.target.port));
+    }
+    let Some(service) = &spec.target.service_ref else {
+        problems.push(Problem::missing("spec.target.host", "give it, or serviceRef"));
+        return None;
+    };
+    let found = references.service(service).map_err(|absence| absence.at(PATH, &service.name));
+    found.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn find<'a>(references: &'a dyn References, path: &str, name: &str) -> Result<&'a Secret, Problem> {
+    references.secret(name).map_err(|absence| absence.at(path, name))
 }
 
 /// The user, and what to authenticate with.
 fn login(
     spec: &WebShellSpec,
-    secrets: &Secrets<'_>,
+    references: &dyn References,
     problems: &mut Vec<Problem>,
 ) -> Option<(String, ssh::Credentials)> {
     const PATH: &str = "spec.credentials.secretRef";
     let SecretRef { name } = &spec.credentials.secret_ref;
-    let secret = secrets.get(&format!("{PATH}.name"), name).map_err(|problem| problems.push(problem)).ok()?;
+    let secret = find(references, &format!("{PATH}.name"), name).map_err(|problem| problems.push(problem)).ok()?;
     let before = problems.len();
     let mut text = |key: &str| {
         secret.text(key).unwrap_or_else(|problem| {
@@ -109,7 +150,7 @@ fn login(
 
 fn host_keys(
     spec: &WebShellSpec,
-    secrets: &Secrets<'_>,
+    references: &dyn References,
     learned: Option<&Arc<LearnedKeys>>,
     problems: &mut Vec<Problem>,
 ) -> Option<HostKeys> {
@@ -118,7 +159,7 @@ fn host_keys(
         HostKeyPolicy::TrustOnFirstUse => ssh::HostKeyPolicy::TrustOnFirstUse,
         HostKeyPolicy::Insecure => ssh::HostKeyPolicy::Insecure,
     };
-    let known_hosts = known_hosts(spec, secrets).map_err(|problem| problems.push(problem)).ok()?;
+    let known_hosts = known_hosts(spec, references).map_err(|problem| problems.push(problem)).ok()?;
     if policy == ssh::HostKeyPolicy::Strict && known_hosts.is_empty() {
         let text =
             "policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints";
@@ -135,13 +176,13 @@ fn host_keys(
     Some(HostKeys { policy, known_hosts, learned: Some(Arc::clone(learned?)) })
 }
 
-fn known_hosts(spec: &WebShellSpec, secrets: &Secrets<'_>) -> Result<KnownHosts, Problem> {
+fn known_hosts(spec: &WebShellSpec, references: &dyn References) -> Result<KnownHosts, Problem> {
     const PATH: &str = "spec.hostKey.secretRef";
     if let Some(text) = &spec.host_key.known_hosts {
         return KnownHosts::parse(text).map_err(|error| Problem::new("spec.hostKey.knownHosts", error));
     }
     let Some(reference) = &spec.host_key.secret_ref else { return Ok(KnownHosts::default()) };
-    let secret = secrets.get(&format!("{PATH}.name"), &reference.name)?;
+    let secret = find(references, &format!("{PATH}.name"), &reference.name)?;
     let of_key =
         |text: String| Problem::new(PATH, format!("key {} of Secret {} {text}", reference.key, reference.name));
     let text = secret.text(&reference.key).map_err(|problem| of_key(problem.to_owned()))?;

@@ -1,0 +1,48 @@
+//! A client of the API server: by the pod's own account in a cluster, by `KUBECONFIG` elsewhere.
+
+use std::time::Duration;
+
+use kube::{Client, Config, config::InferConfigError};
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing says where the API server is.
+    #[error("there is no way to the API server: {0}; run it in a cluster, or set KUBECONFIG")]
+    Config(#[from] Box<InferConfigError>),
+    /// What says so cannot be used.
+    #[error("the way to the API server cannot be used: {0}")]
+    Client(#[from] Box<kube::Error>),
+}
+
+/// A client. With `limit`, calls end by an error when nothing comes for so long.
+///
+/// # Errors
+/// When nothing usable says where the API server is.
+pub async fn client(limit: Option<Duration>) -> Result<Client, ClientError> {
+    from_config(config(limit).await?)
+}
+
+/// Where the API server is, and who we are there.
+///
+/// # Errors
+/// When nothing says so.
+pub async fn config(limit: Option<Duration>) -> Result<Config, ClientError> {
+    let mut config = Config::infer().await.map_err(Box::new)?;
+    if limit.is_some() {
+        config.connect_timeout = limit;
+        config.read_timeout = limit;
+        config.write_timeout = limit;
+    }
+    Ok(config)
+}
+
+/// A client by [`config`].
+///
+/// # Errors
+/// When the certificates or the token that it names cannot be used.
+pub fn from_config(config: Config) -> Result<Client, ClientError> {
+    // Another part of the program may have chosen it already; it is the only one there is.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Client::try_from(config).map_err(Box::new)?)
+}

@@ -1,0 +1,183 @@
+//! Whether users may open WebShells: asked of the API server by LocalSubjectAccessReview, at every connection and again
+//! while sessions live.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::calls::{CallError, Calls};
+use crate::{
+    catalog::ShellKey,
+    protocol::{Reason, v1::Ended},
+    session::Registry,
+    user::User,
+};
+
+/// How often the users of live sessions are reviewed: a right that was taken away ends them within 10 s, of which the
+/// review takes some.
+const PERIOD: Duration = Duration::from_secs(8);
+
+/// The most reviews asked for at once in a round or for a list; calls have a bound of their own.
+pub(super) const CONCURRENT: usize = 8;
+
+/// Asks for reviews in a namespace.
+#[derive(Debug)]
+pub struct Reviewer {
+    namespace: String,
+    api: Api<LocalSubjectAccessReview>,
+    calls: Arc<Calls>,
+}
+
+/// What becomes of a session after a review.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Lives,
+    Ends(Reason, &'static str),
+}
+
+// === impl Reviewer ===
+
+impl Reviewer {
+    /// Asks by `client`.
+    pub fn new(client: &Client, namespace: &str, calls: Arc<Calls>) -> Self {
+        Self { namespace: namespace.to_owned(), api: Api::namespaced(client.clone(), namespace), calls }
+    }
+
+    /// Whether `user` may open the WebShell of this name, or without a name all of the namespace.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn may(&self, user: &User, name: Option<&str>) -> Result<bool, CallError> {
+        let review = review(&self.namespace, user, name);
+        let answer = self.calls.make(self.api.create(&PostParams::default(), &review)).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+}
+
+/// May this user create `webshells/connect`?
+fn review(namespace: &str, user: &User, name: Option<&str>) -> LocalSubjectAccessReview {
+    LocalSubjectAccessReview {
+        metadata: ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() },
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.name.clone()),
+            groups: Some(user.groups.clone()),
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(namespace.to_owned()),
+                verb: Some("create".to_owned()),
+                group: Some("webshell.dev".to_owned()),
+                resource: Some("webshells".to_owned()),
+                subresource: Some("connect".to_owned()),
+                name: name.map(str::to_owned),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..LocalSubjectAccessReview::default()
+    }
+}
+
+/// Reviews the users of live sessions again and again, until it is stopped. Without an answer their sessions live on for
+/// the grace that the channel has.
+pub async fn watch_over(
+    reviewer: Arc<Reviewer>,
+    registry: Registry,
+    grace: watch::Receiver<Duration>,
+    stop: CancellationToken,
+) {
+    let mut allowed = HashMap::new();
+    while stop.run_until_cancelled(sleep(PERIOD)).await.is_some() {
+        let users = registry.users();
+        allowed.retain(|pair, _| users.contains(pair));
+        let reviews = stream::iter(users).map(|(user, shell)| {
+            let reviewer = Arc::clone(&reviewer);
+            async move {
+                let answer = reviewer.may(&user, Some(&shell.name)).await;
+                (user, shell, answer)
+            }
+        });
+        let mut reviews = std::pin::pin!(reviews.buffer_unordered(CONCURRENT));
+        let mut unanswered = None;
+        while let Some(Some((user, shell, answer))) = stop.run_until_cancelled(reviews.next()).await {
+            let now = Instant::now();
+            // Who is not known yet was reviewed when they connected.
+            let last = *allowed.entry((Arc::clone(&user), shell.clone())).or_insert(now);
+            let fate = judge(answer.as_ref().ok().copied(), now - last, *grace.borrow());
+            if let Ok(true) = answer {
+                allowed.insert((Arc::clone(&user), shell.clone()), now);
+            }
+            unanswered = answer.err().or(unanswered);
+            if let Fate::Ends(reason, message) = fate {
+                end(&registry, &user, &shell, reason, message);
+            }
+        }
+        if let Some(error) = unanswered {
+            warn!(namespace = reviewer.namespace, %error, "the rights of users cannot be reviewed; live sessions go on for a while");
+        }
+    }
+}
+
+fn end(registry: &Registry, user: &User, shell: &ShellKey, reason: Reason, message: &str) {
+    registry.end(user, shell, &Ended::new(reason, message));
+}
+
+/// What an answer means for a session whose user was last allowed so long ago.
+fn judge(allowed: Option<bool>, since: Duration, grace: Duration) -> Fate {
+    match allowed {
+        Some(true) => Fate::Lives,
+        Some(false) => Fate::Ends(Reason::PermissionLost, "You may not open this shell any more."),
+        None if since < grace => Fate::Lives,
+        None => Fate::Ends(
+            Reason::ApiUnavailable,
+            "Whether you may still use this shell could not be found out for too long: the cluster's API server does not answer.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_review_names_the_right_in_full() {
+        let user = User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()] };
+        let review = serde_json::to_value(review("team-a", &user, Some("db-1"))).unwrap();
+        assert_eq!(
+            review["spec"],
+            json!({
+                "user": "ada",
+                "groups": ["ops", "system:authenticated"],
+                "resourceAttributes": {
+                    "namespace": "team-a", "verb": "create", "group": "webshell.dev",
+                    "resource": "webshells", "subresource": "connect", "name": "db-1",
+                },
+            })
+        );
+        assert_eq!(review["metadata"]["namespace"], "team-a");
+    }
+
+    #[test]
+    fn without_an_answer_sessions_live_on_for_a_grace() {
+        let (grace, second) = (Duration::from_secs(600), Duration::from_secs(1));
+        let ends = |fate| match fate {
+            Fate::Lives => None,
+            Fate::Ends(reason, _) => Some(reason),
+        };
+        assert_eq!(ends(judge(Some(true), grace * 2, grace)), None);
+        assert_eq!(ends(judge(Some(false), Duration::ZERO, grace)), Some(Reason::PermissionLost));
+        assert_eq!(ends(judge(None, grace - second, grace)), None);
+        assert_eq!(ends(judge(None, grace, grace)), Some(Reason::ApiUnavailable));
+    }
+}

@@ -1,0 +1,548 @@
+//! The WebShells of a namespace as a source of shells: watched, with what they name looked at on demand and again and again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    backoff::Retry,
+    calls::{CallError, Calls},
+    host_keys::StatusKeys,
+    references::{Fetch, Fetched},
+    root::WATCH,
+    schedule::{self, Mark},
+    status::{self, Finding, Wanted},
+};
+use crate::{
+    api::{WebShell, WebShellSpec, conditions::reasons},
+    catalog::{Access, Catalog, Entry, ShellKey},
+    policy::TargetPolicy,
+    resolve,
+    session::Registry,
+    ssh::{self, LearnedKeys},
+};
+
+/// How often it is seen what is due. Looks themselves are rarer.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often somebody who connects looks anew because the WebShell was changed meanwhile.
+const LOOKS: usize = 4;
+
+/// What is said of a WebShell that was not looked at yet.
+const NOT_READ: &str = "what it names has not been read yet; try again in a moment";
+
+/// The WebShells of a namespace.
+#[derive(Debug)]
+pub struct Shells {
+    namespace: String,
+    pod: String,
+    api: Api<WebShell>,
+    fetch: Fetch,
+    calls: Arc<Calls>,
+    policy: watch::Receiver<Arc<TargetPolicy>>,
+    admission: ssh::Admission,
+    state: Mutex<State>,
+    catalog: watch::Sender<Arc<Catalog>>,
+    /// There may be something to write.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shells: BTreeMap<String, Shell>,
+    /// What a list that is not complete yet has brought.
+    relisted: Option<BTreeSet<String>>,
+    looks: u64,
+}
+
+/// A WebShell, and what was found of it.
+#[derive(Debug)]
+struct Shell {
+    generation: Option<i64>,
+    /// What it says; or why that cannot be read.
+    spec: Result<Arc<WebShellSpec>, String>,
+    found: Option<Found>,
+    /// When it was looked at last, unless its spec has changed since.
+    looked: Option<Instant>,
+    /// The number of the look that `found` is from.
+    look: u64,
+    /// Whether somebody is looking who was sent by the schedule.
+    looking: bool,
+    /// What its status says, as far as gateways write it, and what was written since.
+    told: Option<Condition>,
+    wrote: Option<Wanted>,
+    count: Option<i32>,
+}
+
+/// What a look has found.
+#[derive(Clone, Debug)]
+struct Found {
+    access: Result<Arc<Access>, String>,
+    target: String,
+    finding: Finding,
+    /// The generation of the spec that was looked at.
+    generation: Option<i64>,
+    /// Credentials that were tried to read, and what is wrong with them: to decipher a key takes its time.
+    checked: Option<(ssh::Credentials, Option<String>)>,
+}
+
+// === impl Shells ===
+
+impl Shells {
+    /// Those of `namespace`, none of which is known yet. `pod` is the name of this gateway's.
+    pub fn new(
+        client: &Client,
+        namespace: &str,
+        pod: &str,
+        calls: Arc<Calls>,
+        policy: watch::Receiver<Arc<TargetPolicy>>,
+    ) -> Self {
+        let newest = policy.clone();
+        Self {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            api: Api::namespaced(client.clone(), namespace),
+            fetch: Fetch::new(client, namespace),
+            calls,
+            policy,
+            admission: ssh::Admission::new(move |address| newest.borrow().admit(address)),
+            state: Mutex::default(),
+            catalog: watch::Sender::new(Arc::default()),
+            changed: Notify::new(),
+        }
+    }
+
+    /// The shells, as last seen.
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    /// Waits until there may be something new to write into a status.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Follows the WebShells until it is stopped; `listed` is cancelled once all are known. While they cannot be watched,
+    /// what was seen last stays in force.
+    pub async fn run(self: Arc<Self>, registry: Registry, listed: CancellationToken, stop: CancellationToken) {
+        let api: Api<DeserializeGuard<WebShell>> = Api::namespaced(self.api.clone().into_client(), &self.namespace);
+        let config = watcher::Config::default().timeout(WATCH.as_secs() as u32);
+        let mut events = std::pin::pin!(watcher(api, config).backoff(Retry::default()));
+        let mut policy = self.policy.clone();
+        let mut looks = JoinSet::new();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut well = true;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        if matches!(event, Event::InitDone) {
+                            listed.cancel();
+                            well = true;
+                        }
+                        self.take(event);
+                    }
+                    Some(Err(error)) => {
+                        // Once, and not at every attempt.
+                        if std::mem::replace(&mut well, false) {
+                            warn!(namespace = self.namespace, %error, "WebShells cannot be watched; what was seen last stays in force");
+                        }
+                    }
+                    None => return,
+                },
+                Ok(()) = policy.changed() => {
+                    policy.borrow_and_update();
+                    self.forget_looks();
+                }
+                Some(_) = looks.join_next() => {}
+                _ = ticks.tick() => {}
+            }
+            for name in self.due(&registry) {
+                let shells = Arc::clone(&self);
+                looks.spawn(async move {
+                    if let Err(error) = shells.look(&name).await {
+                        debug!(name, %error, "what a WebShell names cannot be read");
+                    }
+                    shells.looked(&name);
+                });
+            }
+        }
+    }
+
+    /// Takes what the watch tells.
+    fn take(&self, event: Event<DeserializeGuard<WebShell>>) {
+        let mut state = self.state.lock();
+        match event {
+            Event::Init => state.relisted = Some(BTreeSet::new()),
+            Event::InitApply(object) => {
+                let name = object.name_any();
+                state.relisted.get_or_insert_default().insert(name);
+                state.apply(object, &self.pod);
+            }
+            // Only now it is known what is gone.
+            Event::InitDone => {
+                if let Some(listed) = state.relisted.take() {
+                    state.shells.retain(|name, _| listed.contains(name));
+                }
+            }
+            Event::Apply(object) => state.apply(object, &self.pod),
+            Event::Delete(object) => _ = state.shells.remove(&object.name_any()),
+        }
+        // A list that is not complete yet is no reason to tell anything.
+        if state.relisted.is_none() {
+            self.publish(&state);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Looks afresh at what a WebShell names, and brings the catalog up to date.
+    ///
+    /// # Errors
+    /// When that cannot be read now; what was found before stays in force.
+    pub async fn look(&self, name: &str) -> Result<(), CallError> {
+        for _ in 0..LOOKS {
+            let Some((look, spec, before)) = self.begin_look(name) else { return Ok(()) };
+            let fetched = self.fetch.get(&spec, &self.calls).await;
+            let (found, result) = match fetched {
+                Ok(fetched) => (Some(self.judge(name, &spec, &fetched, before.as_ref()).await), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            if self.end_look(name, look, &spec, found, result.as_ref().err()) {
+                return result;
+            }
+        }
+        Err(CallError::Late)
+    }
+
+    fn begin_look(&self, name: &str) -> Option<(u64, Arc<WebShellSpec>, Option<Found>)> {
+        let mut state = self.state.lock();
+        state.looks += 1;
+        let look = state.looks;
+        let shell = state.shells.get(name)?;
+        Some((look, shell.spec.as_ref().ok()?.clone(), shell.found.clone()))
+    }
+
+    /// Takes what was found; whether it is about what the WebShell still says.
+    fn end_look(
+        &self,
+        name: &str,
+        look: u64,
+        spec: &Arc<WebShellSpec>,
+        found: Option<Found>,
+        error: Option<&CallError>,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let Some(shell) = state.shells.get_mut(name) else { return true };
+        if !shell.spec.as_ref().is_ok_and(|now| Arc::ptr_eq(now, spec)) {
+            return false;
+        }
+        shell.looked = Some(Instant::now());
+        // What was begun later is newer.
+        if look < shell.look {
+            return true;
+        }
+        match (found, error) {
+            (Some(found), _) => {
+                shell.look = look;
+                let found = Found { generation: shell.generation, ..found };
+                shell.found = Some(found.keep(shell.found.as_ref()));
+            }
+            // Only of what was never read there is nothing better to tell.
+            (None, Some(error)) if shell.found.as_ref().is_none_or(|found| found.finding.status == "Unknown") => {
+                shell.found = Some(Found { generation: shell.generation, ..Found::unread(spec, error) });
+            }
+            _ => {}
+        }
+        self.publish(&state);
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
+    /// What follows from what was got.
+    async fn judge(&self, name: &str, spec: &WebShellSpec, fetched: &Fetched, before: Option<&Found>) -> Found {
+        let keys = StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), &self.namespace, name);
+        let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
+        let access = match resolve::access(spec, fetched, Some(&learned)) {
+            Ok(access) => access,
+            Err(problems) => {
+                let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let reason = if fetched.is_missing() { reasons::NOT_FOUND } else { reasons::UNUSABLE };
+                return Found::unresolved(spec, reason, message, None);
+            }
+        };
+        let known = before.and_then(|found| found.checked.clone());
+        let known = known.filter(|(checked, _)| access.credentials.same(checked));
+        let wrong = match known {
+            Some((_, wrong)) => wrong,
+            None => access.credentials.check().await.err().map(|failure| format!("{failure} {}", failure.hint())),
+        };
+        let checked = Some((access.credentials.clone(), wrong.clone()));
+        if let Some(wrong) = wrong {
+            let message = format!("Secret {}: {wrong}", spec.credentials.secret_ref.name);
+            return Found::unresolved(spec, reasons::UNUSABLE, message, checked);
+        }
+        let target = resolve::target(spec, Some(&access.target.user));
+        let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
+        let access = admitted.map(|()| Arc::new(Access { admission: self.admission.clone(), ..access }));
+        let message = "All that it names was read and can be used.".to_owned();
+        let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
+        Found { access, target, finding, generation: None, checked }
+    }
+
+    /// The WebShells that it is time to look at. From now on somebody is looking.
+    fn due(&self, registry: &Registry) -> Vec<String> {
+        let counts = registry.counts();
+        let in_use: BTreeSet<_> = counts.keys().map(|key| key.name.as_str()).collect();
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let idle = state.shells.iter_mut().filter(|(_, shell)| !shell.looking && shell.spec.is_ok());
+        let due = idle.filter(|(name, shell)| {
+            schedule::is_due(Mark {
+                looked: shell.looked.map(|looked| now - looked),
+                resolved: shell.found.as_ref().is_some_and(|found| found.finding.status == "True"),
+                in_use: in_use.contains(name.as_str()),
+            })
+        });
+        due.map(|(name, shell)| {
+            shell.looking = true;
+            name.clone()
+        })
+        .collect()
+    }
+
+    fn looked(&self, name: &str) {
+        if let Some(shell) = self.state.lock().shells.get_mut(name) {
+            shell.looking = false;
+        }
+    }
+
+    /// Everything is to be looked at again.
+    fn forget_looks(&self) {
+        for shell in self.state.lock().shells.values_mut() {
+            shell.looked = None;
+        }
+    }
+
+    fn publish(&self, state: &State) {
+        let entry = |(name, shell): (&String, &Shell)| {
+            let key = ShellKey { namespace: self.namespace.clone(), name: name.clone() };
+            let (target, access) = match (&shell.spec, &shell.found) {
+                (Err(reason), _) => (String::new(), Err(reason.clone())),
+                (Ok(_), Some(found)) => (found.target.clone(), found.access.clone()),
+                (Ok(spec), None) => (resolve::target(spec, spec.target.user.as_ref()), Err(NOT_READ.to_owned())),
+            };
+            (key.clone(), Entry { key, target, access })
+        };
+        self.catalog.send_replace(Arc::new(Catalog { shells: state.shells.iter().map(entry).collect() }));
+    }
+
+    // === status ===
+
+    /// What the status of WebShells does not say yet.
+    pub(super) fn unwritten_findings(&self) -> Vec<(String, Wanted)> {
+        let state = self.state.lock();
+        let unwritten = state.shells.iter().filter_map(|(name, shell)| {
+            let found = shell.found.as_ref()?;
+            let wanted = Wanted { finding: found.finding.clone(), generation: found.generation };
+            let told = shell.told.as_ref().is_some_and(|told| wanted.is_told_by(told));
+            (!told && shell.wrote.as_ref() != Some(&wanted)).then(|| (name.clone(), wanted))
+        });
+        unwritten.collect()
+    }
+
+    /// Notes what was written.
+    pub(super) fn wrote_finding(&self, name: &str, wanted: Wanted) {
+        if let Some(shell) = self.state.lock().shells.get_mut(name) {
+            shell.wrote = Some(wanted);
+        }
+    }
+
+    /// The numbers of sessions that differ from what is written; none where there are no sessions.
+    pub(super) fn unwritten_counts(&self, counts: &BTreeMap<String, usize>) -> Vec<(String, Option<i32>)> {
+        let state = self.state.lock();
+        let unwritten = state.shells.iter().filter_map(|(name, shell)| {
+            let count = counts.get(name).map(|count| i32::try_from(*count).unwrap_or(i32::MAX));
+            (shell.count != count).then(|| (name.clone(), count))
+        });
+        unwritten.collect()
+    }
+
+    /// Notes what was written.
+    pub(super) fn wrote_count(&self, name: &str, count: Option<i32>) {
+        if let Some(shell) = self.state.lock().shells.get_mut(name) {
+            shell.count = count;
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Takes a WebShell as it is now. What was found before stays in force until somebody has looked.
+    fn apply(&mut self, object: DeserializeGuard<WebShell>, pod: &str) {
+        let name = object.name_any();
+        let generation = object.meta().generation;
+        let (spec, told, count) = match object.0 {
+            Ok(object) => {
+                let told = status::condition_of(&object).cloned();
+                let count = status::count_of(&object, pod);
+                (Ok(Arc::new(object.spec)), told, count)
+            }
+            Err(invalid) => (Err(format!("it cannot be read: {}", invalid.error)), None, None),
+        };
+        let shell = self.shells.entry(name.clone()).or_insert_with(|| {
+            info!(name, "a WebShell is served");
+            Shell {
+                generation,
+                spec: spec.clone(),
+                found: None,
+                looked: None,
+                look: 0,
+                looking: false,
+                told: None,
+                wrote: None,
+                count: None,
+            }
+        });
+        (shell.generation, shell.told, shell.wrote, shell.count) = (generation, told, None, count);
+        if shell.spec != spec {
+            shell.spec = spec;
+            shell.looked = None;
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn unresolved(
+        spec: &WebShellSpec,
+        reason: &'static str,
+        message: String,
+        checked: Option<(ssh::Credentials, Option<String>)>,
+    ) -> Self {
+        let target = resolve::target(spec, spec.target.user.as_ref());
+        let finding = Finding { status: "False", reason, message: message.clone() };
+        Self { access: Err(message), target, finding, generation: None, checked }
+    }
+
+    fn unread(spec: &WebShellSpec, error: &CallError) -> Self {
+        let message = format!("what it names cannot be read: {error}");
+        let target = resolve::target(spec, spec.target.user.as_ref());
+        let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
+        Self { access: Err(message), target, finding, generation: None, checked: None }
+    }
+
+    /// Keeps what is in use where it is the same.
+    fn keep(mut self, before: Option<&Self>) -> Self {
+        if let (Ok(now), Some(Ok(before))) = (&self.access, before.map(|found| &found.access))
+            && now.same(before)
+        {
+            self.access = Ok(Arc::clone(before));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shells() -> Shells {
+        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let policy = watch::Sender::new(Arc::default()).subscribe();
+        Shells::new(&Client::try_from(config).unwrap(), "team-a", "pod-1", Arc::default(), policy)
+    }
+
+    fn object(name: &str, host: Value) -> DeserializeGuard<WebShell> {
+        serde_json::from_value(json!({
+            "apiVersion": "webshell.dev/v1alpha1",
+            "kind": "WebShell",
+            "metadata": {"name": name, "namespace": "team-a"},
+            "spec": {
+                "target": {"host": host, "user": "ops"},
+                "credentials": {"secretRef": {"name": "login"}},
+                "hostKey": {"policy": "Insecure"},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn names(shells: &Shells) -> Vec<String> {
+        shells.catalog().borrow().shells.keys().map(|key| key.name.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_once_it_is_complete() {
+        let shells = shells();
+        shells.take(Event::Init);
+        shells.take(Event::InitApply(object("a", "10.0.0.1".into())));
+        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
+        assert_eq!(names(&shells), [] as [&str; 0]);
+        shells.take(Event::InitDone);
+        assert_eq!(names(&shells), ["a", "b"]);
+
+        // The watch broke, and so did the next list.
+        shells.take(Event::Init);
+        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
+        assert_eq!(names(&shells), ["a", "b"]);
+        shells.take(Event::Init);
+        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
+        shells.take(Event::InitApply(object("c", "10.0.0.1".into())));
+        shells.take(Event::InitDone);
+        assert_eq!(names(&shells), ["b", "c"]);
+        shells.take(Event::Delete(object("b", "10.0.0.1".into())));
+        assert_eq!(names(&shells), ["c"]);
+    }
+
+    #[tokio::test]
+    async fn a_malformed_webshell_has_its_reason_and_hurts_no_other() {
+        let shells = shells();
+        shells.take(Event::Apply(object("good", "10.0.0.1".into())));
+        shells.take(Event::Apply(object("bad", 1.into())));
+        let catalog = shells.catalog().borrow().clone();
+        let entry = |name: &str| {
+            let key = ShellKey { namespace: "team-a".to_owned(), name: name.to_owned() };
+            catalog.shells[&key].clone()
+        };
+        assert_eq!(
+            (entry("good").target.as_str(), entry("good").access.unwrap_err().as_str()),
+            ("ops@10.0.0.1:22", NOT_READ)
+        );
+        assert!(entry("bad").access.unwrap_err().starts_with("it cannot be read: "));
+        // Nothing is asked of an API server for it.
+        assert!(shells.look("bad").await.is_ok());
+        assert!(shells.look("good").await.is_err());
+        let told = shells.unwritten_findings();
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].0.as_str(), told[0].1.finding.status), ("good", "Unknown"));
+    }
+}

@@ -1,0 +1,128 @@
+//! What the gateway's pods may reach, as far as the cluster's network enforces it. The gateway itself checks every address
+//! that it dials; this is the second line.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use serde_json::{Value, json};
+
+use super::{ADMIN, HTTP, selector};
+use crate::{
+    config::{Config, NetworkPolicy},
+    controller::state::Target,
+};
+
+/// Where API servers listen: as a Service, and behind it, where policies look.
+const API_SERVER_PORTS: [u16; 2] = [443, 6443];
+
+/// The spec of the NetworkPolicy, unless there is to be none.
+pub(super) fn spec(config: &Config, targets: &[&Target]) -> Option<Value> {
+    let mut egress = vec![
+        json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}),
+        json!({"ports": tcp(API_SERVER_PORTS)}),
+    ];
+    match config.network_policy {
+        NetworkPolicy::Off => return None,
+        NetworkPolicy::Ports => {
+            let ports: BTreeSet<_> = hosts(targets).map(|(_, port)| port).collect();
+            if !ports.is_empty() {
+                egress.push(json!({"ports": tcp(ports)}));
+            }
+        }
+        NetworkPolicy::Strict => egress.extend(addresses(targets)),
+    }
+    // Where a Service leads to is decided behind it: to pods of the namespace, on ports of their own.
+    if targets.iter().any(|target| matches!(target, Target::Service { .. })) {
+        egress.push(json!({"to": [{"podSelector": {}}]}));
+    }
+    Some(json!({
+        "podSelector": {"matchLabels": selector()},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": [{"port": HTTP, "protocol": "TCP"}, {"port": ADMIN, "protocol": "TCP"}]}],
+        "egress": egress,
+    }))
+}
+
+/// A rule for each port, with the addresses that are reached on it.
+fn addresses(targets: &[&Target]) -> Vec<Value> {
+    let mut by_port: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+    for (host, port) in hosts(targets) {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            by_port.entry(port).or_default().insert(address.to_canonical());
+        }
+    }
+    let block = |address: IpAddr| {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        json!({"ipBlock": {"cidr": format!("{address}/{length}")}})
+    };
+    let rule = |(port, addresses): (u16, BTreeSet<IpAddr>)| json!({"ports": tcp([port]), "to": addresses.into_iter().map(block).collect::<Vec<_>>()});
+    by_port.into_iter().map(rule).collect()
+}
+
+fn hosts<'a>(targets: &[&'a Target]) -> impl Iterator<Item = (&'a str, u16)> {
+    targets.iter().filter_map(|target| match target {
+        Target::Host { host, port } => Some((&**host, *port)),
+        Target::Service { .. } => None,
+    })
+}
+
+fn tcp(ports: impl IntoIterator<Item = u16>) -> Vec<Value> {
+    ports.into_iter().map(|port| json!({"port": port, "protocol": "TCP"})).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn egress(mode: &str, targets: &[Target]) -> Vec<Value> {
+        let text = format!("gateway: {{image: i}}\nroute: {{kind: None, mode: Path, host: h}}\nnetworkPolicy: {mode}");
+        let config = config::parse("config", &text).unwrap();
+        let spec = spec(&config, &targets.iter().collect::<Vec<_>>()).unwrap();
+        // DNS and the API server are always there.
+        spec["egress"].as_array().unwrap().iter().skip(2).cloned().collect()
+    }
+
+    fn host(host: &str, port: u16) -> Target {
+        Target::Host { host: host.into(), port }
+    }
+
+    fn service() -> Target {
+        Target::Service { name: "db".into(), port: "ssh".into() }
+    }
+
+    #[test]
+    fn ports_are_those_of_the_targets() {
+        let targets = [host("b", 2222), host("a", 22), host("c", 22)];
+        assert_eq!(
+            egress("ports", &targets),
+            [json!({"ports": [{"port": 22, "protocol": "TCP"}, {"port": 2222, "protocol": "TCP"}]})]
+        );
+        assert!(egress("ports", &[]).is_empty());
+    }
+
+    #[test]
+    fn strict_is_by_address() {
+        let targets = [host("10.0.0.2", 22), host("fd00::1", 22), host("10.0.0.1", 22), host("a.example", 22)];
+        assert_eq!(
+            egress("strict", &targets),
+            [json!({
+                "ports": [{"port": 22, "protocol": "TCP"}],
+                "to": [
+                    {"ipBlock": {"cidr": "10.0.0.1/32"}},
+                    {"ipBlock": {"cidr": "10.0.0.2/32"}},
+                    {"ipBlock": {"cidr": "fd00::1/128"}},
+                ],
+            })]
+        );
+    }
+
+    #[test]
+    fn a_service_leads_to_pods_of_the_namespace() {
+        for mode in ["ports", "strict"] {
+            assert_eq!(egress(mode, &[service(), service()]), [json!({"to": [{"podSelector": {}}]})], "{mode}");
+        }
+    }
+}

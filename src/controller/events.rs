@@ -1,0 +1,69 @@
+//! Events about WebShells, for who asks with `kubectl describe`.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource as _,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use parking_lot::Mutex;
+use tracing::debug;
+
+use super::status::Notice;
+use crate::api::WebShell;
+
+/// After so many events the recorder starts afresh: it keeps each for six minutes, to count repetitions.
+const MAX_KEPT: usize = 1000;
+
+/// The longest note that an API server takes, in bytes.
+const MAX_NOTE: usize = 1000;
+
+/// Publishes events. One recorder serves all WebShells, so that repetitions are counted and not listed.
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
+    recorder: Mutex<(Recorder, usize)>,
+}
+
+impl Events {
+    /// Events that are reported by `pod`.
+    pub fn new(client: Client, pod: &str) -> Self {
+        let reporter = Reporter { controller: "webshell.dev/controller".to_owned(), instance: Some(pod.to_owned()) };
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        Self { client, reporter, recorder: Mutex::new((recorder, 0)) }
+    }
+
+    /// Tells of what has become of a WebShell. That it cannot be told is no reason to stop: the status says it too.
+    pub async fn publish(&self, namespace: &str, name: &str, uid: &str, notices: Vec<Notice>) {
+        let reference = ObjectReference {
+            api_version: Some(WebShell::api_version(&()).into_owned()),
+            kind: Some(WebShell::kind(&()).into_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        for notice in notices {
+            let mut note = notice.message;
+            note.truncate(note.floor_char_boundary(MAX_NOTE));
+            let event = Event {
+                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+                reason: notice.reason.to_owned(),
+                note: Some(note).filter(|note| !note.is_empty()),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder().publish(&event, &reference).await {
+                debug!(namespace, name, %error, "an event could not be published");
+            }
+        }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut recorder = self.recorder.lock();
+        if recorder.1 >= MAX_KEPT {
+            *recorder = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        recorder.1 += 1;
+        recorder.0.clone()
+    }
+}

@@ -1,0 +1,390 @@
+//! From an object, as a watch or the answer to a write has it, to the facts that are kept of it. Pure.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1;
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta, Selector, SelectorExt as _};
+use serde_json::Value;
+
+use super::{
+    build, digest,
+    kind::Kind,
+    state::{Child, Fact, Itself, Observed, Pod, Report, Routed, Seen, Shell, Trouble},
+    validate::{self, Verdict},
+};
+use crate::{
+    api::{
+        WebShellSpec,
+        conditions::{ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, READY, ROUTE_READY, reasons},
+    },
+    config::Config,
+};
+
+/// The field manager of everything that the controller writes.
+pub const FIELD_MANAGER: &str = "webshell-controller";
+
+/// The condition types that are kept.
+const CONDITIONS: [&str; 5] = [ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, ROUTE_READY, READY];
+
+/// The longest message that is kept or passed on, in characters. Those of API servers can quote whole objects.
+const MAX_MESSAGE: usize = 512;
+
+/// A Namespace.
+pub fn namespace(object: &PartialObjectMeta<v1::Namespace>, selector: &Selector) -> Option<Observed> {
+    let meta = &object.metadata;
+    let name: Box<str> = meta.name.as_deref()?.into();
+    let labels = meta.labels.as_ref();
+    let selected = labels.map_or_else(|| selector.matches(&Default::default()), |labels| selector.matches(labels));
+    let fact = Fact::Namespace(Itself { terminating: meta.deletion_timestamp.is_some(), selected });
+    Some(Observed { namespace: name.clone(), name, version: version(meta), fact })
+}
+
+/// A WebShell. One that cannot be read has the reason, and a status all the same.
+pub fn shell(object: &DynamicObject, config: &Config) -> Option<Observed> {
+    let meta = &object.metadata;
+    let spec = object.data.get("spec").cloned().unwrap_or_default();
+    let (verdict, target) = match serde_json::from_value::<WebShellSpec>(spec) {
+        Ok(spec) => (validate::validate(&spec, config), validate::target(&spec)),
+        Err(error) => {
+            (Verdict::Invalid(format!("spec cannot be read: {}; correct it", shorten(&error.to_string()))), None)
+        }
+    };
+    let status = object.data.get("status");
+    let list = |name: &str| status.and_then(|status| status.get(name)?.as_array()).into_iter().flatten();
+    let shell = Shell {
+        uid: meta.uid.as_deref()?.into(),
+        generation: meta.generation.unwrap_or_default(),
+        verdict,
+        target,
+        ours: digest::digest(&digest::owned(object, FIELD_MANAGER, Some("status"))),
+        conditions: list("conditions").filter_map(condition).collect(),
+        gateways: list("gateways").filter_map(gateway).collect(),
+    };
+    observed(meta, Fact::Shell(Arc::new(shell)))
+}
+
+/// A pod of a gateway.
+pub fn pod(object: &v1::Pod) -> Option<Observed> {
+    observed(&object.metadata, Fact::Pod(Pod { trouble: pod_trouble(object) }))
+}
+
+/// An object of ours.
+pub fn child(kind: Kind, object: &DynamicObject) -> Option<Observed> {
+    let meta = &object.metadata;
+    if meta.name.as_deref() != Some(build::NAME) {
+        return None;
+    }
+    let ours = digest::owned(object, FIELD_MANAGER, None);
+    let child = Child {
+        uid: meta.uid.as_deref()?.into(),
+        terminating: meta.deletion_timestamp.is_some(),
+        ours: digest::digest(&ours),
+        template: ours.pointer(build::TEMPLATE).map(digest::digest),
+        stored_as: None,
+        report: match kind {
+            Kind::Deployment => deployment(object),
+            Kind::Ingress => Report::Route(ingress(object)),
+            Kind::HttpRoute => Report::Route(http_route(object)),
+            _ => Report::Nothing,
+        },
+    };
+    observed(meta, Fact::Child(child))
+}
+
+/// A message as it is kept: not at any length.
+pub fn shorten(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut short: String = characters.by_ref().take(MAX_MESSAGE).collect();
+    if characters.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn observed(meta: &ObjectMeta, fact: Fact) -> Option<Observed> {
+    let namespace = meta.namespace.as_deref()?.into();
+    Some(Observed { namespace, name: meta.name.as_deref()?.into(), version: version(meta), fact })
+}
+
+/// The resource version as the number that it is in any API server that keeps its objects in etcd.
+pub fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn condition(value: &Value) -> Option<Seen> {
+    let type_ = CONDITIONS.into_iter().find(|type_| *type_ == text(value, "type"))?;
+    let status = text(value, "status");
+    let message = if status == "True" { String::new() } else { shorten(text(value, "message")) };
+    Some(Seen {
+        type_,
+        status: status.into(),
+        reason: text(value, "reason").into(),
+        message: message.into(),
+        since: text(value, "lastTransitionTime").into(),
+        generation: value.get("observedGeneration").and_then(Value::as_i64),
+    })
+}
+
+fn gateway(value: &Value) -> Option<(Box<str>, i32)> {
+    let sessions = value.get("activeSessions").and_then(Value::as_i64).unwrap_or_default();
+    Some((value.get("pod")?.as_str()?.into(), i32::try_from(sessions).unwrap_or(i32::MAX)))
+}
+
+fn pod_trouble(pod: &v1::Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let trouble = |reason, cause: &str, message: Option<&str>| {
+        let message = message.filter(|message| !message.is_empty());
+        let text = message.map_or_else(|| cause.to_owned(), |message| format!("{cause}: {message}"));
+        Some(Trouble { reason, message: shorten(&text) })
+    };
+    let unscheduled = status.conditions.iter().flatten().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(condition) = unscheduled {
+        return trouble(reasons::UNSCHEDULABLE, "no node takes the pod", condition.message.as_deref());
+    }
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        Some((container, waiting.reason.as_deref()?, waiting.message.as_deref()))
+    });
+    match waiting {
+        Some((_, cause, message)) if is_image_cause(cause) => trouble(reasons::IMAGE_PULL, cause, message),
+        Some((container, cause @ "CrashLoopBackOff", _)) => {
+            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let exit = last.map(|last| format!("it ended with exit code {}", last.exit_code));
+            trouble(reasons::CRASHING, cause, exit.as_deref())
+        }
+        Some((_, cause, message)) if cause.ends_with("Error") => trouble(reasons::CRASHING, cause, message),
+        _ => None,
+    }
+}
+
+fn is_image_cause(cause: &str) -> bool {
+    cause.contains("Image") || cause == "RegistryUnavailable" || cause == "SignatureValidationFailed"
+}
+
+fn deployment(object: &DynamicObject) -> Report {
+    let data = &object.data;
+    let number = |pointer: &str| data.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
+    let observed = number("/status/observedGeneration") >= object.metadata.generation.unwrap_or_default();
+    let replicas = number("/status/replicas");
+    let available = number("/status/availableReplicas");
+    let updated = number("/status/updatedReplicas");
+    let failure = items(data, "/status/conditions")
+        .find(|condition| text(condition, "type") == "ReplicaFailure" && text(condition, "status") == "True");
+    Report::Deployment {
+        available: available > 0,
+        complete: observed && available > 0 && updated == replicas && available == replicas,
+        trouble: failure.map(|failure| refusal(text(failure, "message"))),
+    }
+}
+
+/// Why an object was refused, from what the API server said.
+pub fn refusal(message: &str) -> Trouble {
+    let reason = if message.contains("exceeded quota") || message.contains("failed quota") {
+        reasons::QUOTA
+    } else {
+        reasons::ADMISSION
+    };
+    Trouble { reason, message: shorten(message) }
+}
+
+fn ingress(object: &DynamicObject) -> Routed {
+    let addressed = items(&object.data, "/status/loadBalancer/ingress").next().is_some();
+    if addressed { Routed::Accepted } else { Routed::Unknown }
+}
+
+/// Every Gateway that the route names must have taken it.
+fn http_route(object: &DynamicObject) -> Routed {
+    let data = &object.data;
+    let wanted = items(data, "/spec/parentRefs").count();
+    let mut accepted = 0;
+    for parent in items(data, "/status/parents") {
+        let condition = |type_| items(parent, "/conditions").find(|condition| text(condition, "type") == type_);
+        for type_ in ["Accepted", "ResolvedRefs"] {
+            if let Some(refused) = condition(type_).filter(|condition| text(condition, "status") == "False") {
+                let gateway = parent.pointer("/parentRef/name").and_then(Value::as_str).unwrap_or_default();
+                let (reason, message) = (text(refused, "reason"), text(refused, "message"));
+                return Routed::Refused(shorten(&format!("Gateway {gateway}: {type_} is False, {reason}: {message}")));
+            }
+        }
+        let holds = |type_| condition(type_).is_some_and(|condition| text(condition, "status") == "True");
+        if holds("Accepted") && holds("ResolvedRefs") {
+            accepted += 1;
+        }
+    }
+    if wanted > 0 && accepted >= wanted { Routed::Accepted } else { Routed::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{config, controller::state::Target};
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn config() -> Config {
+        config::parse("config", "gateway: {image: 'webshell:1'}\nroute: {kind: None, mode: Path, host: a.example}")
+            .unwrap()
+    }
+
+    fn shell_of(value: Value) -> Arc<Shell> {
+        match shell(&object(value), &config()).unwrap().fact {
+            Fact::Shell(shell) => shell,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn child_of(kind: Kind, mut value: Value) -> Child {
+        value["metadata"] = json!({
+            "name": "webshell-gateway", "namespace": "team-a", "uid": "u", "resourceVersion": "7", "generation": 2,
+        });
+        match child(kind, &object(value)).unwrap().fact {
+            Fact::Child(child) => child,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_webshell_that_cannot_be_read_is_kept_with_the_reason() {
+        for spec in [json!(null), json!("text"), json!({"target": {"host": 5}}), json!({"target": {"port": 99999}})] {
+            let shell = shell_of(json!({
+                "metadata": {"name": "a", "namespace": "b", "uid": "u", "generation": 3, "resourceVersion": "1"},
+                "spec": spec, "status": {"conditions": "none", "gateways": [5]},
+            }));
+            assert!(matches!(&shell.verdict, Verdict::Invalid(text) if text.starts_with("spec cannot be read: ")));
+            assert_eq!((shell.generation, &shell.target), (3, &None));
+        }
+    }
+
+    #[test]
+    fn of_a_webshell_the_status_is_kept() {
+        let shell = shell_of(json!({
+            "metadata": {"name": "a", "namespace": "b", "uid": "u", "generation": 1, "resourceVersion": "1"},
+            "spec": {
+                "target": {"host": "fd00::1"}, "credentials": {"secretRef": {"name": "s"}}, "hostKey": {"policy": "Insecure"},
+            },
+            "status": {
+                "gateways": [{"pod": "p1", "activeSessions": 2}],
+                "conditions": [
+                    {"type": "Other", "status": "True"},
+                    {"type": "CredentialsResolved", "status": "False", "reason": "NotFound", "message": "no Secret s",
+                     "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1},
+                ],
+            },
+        }));
+        assert_eq!(shell.verdict, Verdict::Accepted);
+        assert_eq!(shell.target.as_ref().map(Target::to_string).as_deref(), Some("[fd00::1]:22"));
+        assert_eq!(shell.gateways, [("p1".into(), 2)]);
+        let [seen] = shell.conditions.as_slice() else { panic!("{shell:?}") };
+        assert_eq!((seen.type_, &*seen.status, &*seen.message), (CREDENTIALS_RESOLVED, "False", "no Secret s"));
+    }
+
+    #[test]
+    fn only_objects_of_our_name_are_ours() {
+        let other = json!({"metadata": {"name": "other", "namespace": "a", "uid": "u"}});
+        assert!(child(Kind::Service, &object(other)).is_none());
+    }
+
+    #[test]
+    fn a_pods_trouble_is_told_by_its_own_words() {
+        let waiting = |reason: &str, message: &str| {
+            json!({"containerStatuses": [{
+                "name": "gateway", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": reason, "message": message}},
+                "lastState": {"terminated": {"exitCode": 101}},
+            }]})
+        };
+        for (status, expected) in [
+            (json!({}), None),
+            (waiting("ContainerCreating", ""), None),
+            (waiting("ImagePullBackOff", "not found"), Some(("ImagePullFailed", "ImagePullBackOff: not found"))),
+            (waiting("ErrImagePull", ""), Some(("ImagePullFailed", "ErrImagePull"))),
+            (waiting("InvalidImageName", ""), Some(("ImagePullFailed", "InvalidImageName"))),
+            (
+                waiting("CrashLoopBackOff", "back-off"),
+                Some(("Crashing", "CrashLoopBackOff: it ended with exit code 101")),
+            ),
+            (waiting("CreateContainerConfigError", "no key"), Some(("Crashing", "CreateContainerConfigError: no key"))),
+            (
+                json!({"conditions": [{
+                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
+                }]}),
+                Some(("Unschedulable", "no node takes the pod: 0/3 nodes")),
+            ),
+        ] {
+            let pod: v1::Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+            let trouble = pod_trouble(&pod);
+            assert_eq!(trouble.as_ref().map(|t| (t.reason, t.message.as_str())), expected);
+        }
+    }
+
+    #[test]
+    fn a_deployment_says_whether_it_serves() {
+        let report = |status| child_of(Kind::Deployment, json!({"status": status})).report;
+        let state = |available, complete| Report::Deployment { available, complete, trouble: None };
+        assert_eq!(report(json!({})), state(false, false));
+        let done = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+        assert_eq!(report(done), state(true, true));
+        let unseen = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+        assert_eq!(report(unseen), state(true, false));
+        let rolling = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+        assert_eq!(report(rolling), state(true, false));
+    }
+
+    #[test]
+    fn refused_pods_are_told_from_each_other() {
+        for (message, reason) in [
+            ("pods \"x\" is forbidden: exceeded quota: q, requested: pods=1", "QuotaExceeded"),
+            ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"", "AdmissionDenied"),
+            ("admission webhook \"w\" denied the request: no", "AdmissionDenied"),
+        ] {
+            let status =
+                json!({"status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]}});
+            let Report::Deployment { trouble: Some(trouble), .. } = child_of(Kind::Deployment, status).report else {
+                panic!("no trouble")
+            };
+            assert_eq!((trouble.reason, trouble.message.as_str()), (reason, message));
+        }
+    }
+
+    #[test]
+    fn a_route_is_ready_once_its_controller_says_so() {
+        let ingress = |status| child_of(Kind::Ingress, json!({"status": status})).report;
+        assert_eq!(ingress(json!({"loadBalancer": {}})), Report::Route(Routed::Unknown));
+        assert_eq!(
+            ingress(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})),
+            Report::Route(Routed::Accepted)
+        );
+
+        let parent = |accepted: &str, resolved: &str| {
+            json!({"parentRef": {"name": "web"}, "conditions": [
+                {"type": "Accepted", "status": accepted, "reason": "R", "message": "m"},
+                {"type": "ResolvedRefs", "status": resolved, "reason": "RefNotPermitted", "message": "no grant"},
+            ]})
+        };
+        let route = |parents: Value| {
+            let spec = json!({"parentRefs": [{"name": "web"}]});
+            child_of(Kind::HttpRoute, json!({"spec": spec, "status": {"parents": parents}})).report
+        };
+        assert_eq!(route(json!([])), Report::Route(Routed::Unknown));
+        assert_eq!(route(json!([parent("True", "True")])), Report::Route(Routed::Accepted));
+        assert_eq!(route(json!([parent("True", "Unknown")])), Report::Route(Routed::Unknown));
+        let refused = "Gateway web: ResolvedRefs is False, RefNotPermitted: no grant".to_owned();
+        assert_eq!(route(json!([parent("True", "False")])), Report::Route(Routed::Refused(refused)));
+    }
+}

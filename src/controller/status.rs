@@ -1,0 +1,454 @@
+//! What the status of a WebShell should say. Pure.
+
+use serde_json::{Value, json};
+
+use super::{
+    build,
+    digest::{self, Digest},
+    kind::Kind,
+    state::{Namespace, Report, Routed, Seen, Shell, Target, Trouble},
+    validate::Verdict,
+};
+use crate::{
+    api::conditions::{ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, READY, ROUTE_READY, reasons},
+    config::{Config, RouteKind},
+};
+
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+const UNKNOWN: &str = "Unknown";
+
+/// What a condition should say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its type, one of `api::conditions`.
+    pub type_: &'static str,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// Its reason, one of `api::conditions::reasons`.
+    pub reason: &'static str,
+    /// A sentence, where there is something to say.
+    pub message: String,
+}
+
+/// What the WebShells of a namespace have in common.
+pub struct Shared<'a> {
+    /// The installation's settings.
+    pub config: &'a Config,
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Whether the installation serves it.
+    pub served: bool,
+    /// Whether the gateway runs.
+    pub gateway: Said,
+    /// Whether browsers are led there.
+    pub route: Said,
+}
+
+/// A status, ready to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Its content.
+    pub content: Value,
+    /// Its conditions.
+    pub conditions: Vec<Said>,
+}
+
+/// Something that a person must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// One of `api::conditions::reasons`.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+// === impl Shared ===
+
+impl<'a> Shared<'a> {
+    /// Sums a namespace up. `refused` are the objects that the API server did not take.
+    pub fn new(config: &'a Config, namespace: &'a str, state: &Namespace, refused: &[(Kind, Trouble)]) -> Self {
+        Self {
+            config,
+            namespace,
+            served: state.itself.is_some_and(|itself| itself.selected),
+            gateway: gateway(state, refused),
+            route: route(config, state, refused),
+        }
+    }
+}
+
+fn said(type_: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Said {
+    Said { type_, status, reason, message: message.into() }
+}
+
+fn gateway(state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
+    let refused = refused.iter().find(|(kind, _)| !is_route(*kind));
+    let report = state.children.get(&Kind::Deployment).map(|child| &child.report);
+    let (available, pods_refused) = match report {
+        Some(Report::Deployment { available, trouble, .. }) => (*available, trouble.as_ref()),
+        _ => (false, None),
+    };
+    let of_pods = || state.pods.values().find_map(|pod| pod.trouble.as_ref()).or(pods_refused);
+    let trouble = match refused {
+        Some((kind, trouble)) => Some((trouble.reason, format!("{} was refused: {}", kind.name(), trouble.message))),
+        None => of_pods().map(|trouble| (trouble.reason, trouble.message.clone())),
+    };
+    match trouble {
+        None if available => said(GATEWAY_READY, TRUE, reasons::AVAILABLE, ""),
+        Some((_, message)) if available => {
+            said(GATEWAY_READY, TRUE, reasons::AVAILABLE, format!("its successor cannot start: {message}"))
+        }
+        Some((reason, message)) => said(GATEWAY_READY, FALSE, reason, message),
+        None => said(GATEWAY_READY, FALSE, reasons::PROGRESSING, "the gateway's pod is on its way"),
+    }
+}
+
+fn is_route(kind: Kind) -> bool {
+    matches!(kind, Kind::Ingress | Kind::HttpRoute)
+}
+
+fn route(config: &Config, state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
+    let kind = match config.route.kind {
+        RouteKind::Ingress => Kind::Ingress,
+        RouteKind::HttpRoute => Kind::HttpRoute,
+        RouteKind::None => {
+            let message = format!("routes are not made by this installation; lead browsers to Service {}", build::NAME);
+            return said(ROUTE_READY, UNKNOWN, reasons::NOT_MANAGED, message);
+        }
+    };
+    let name = kind.name();
+    if let Some((_, trouble)) = refused.iter().find(|(kind, _)| is_route(*kind)) {
+        return said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, format!("{name} was refused: {}", trouble.message));
+    }
+    match state.children.get(&kind).map(|child| &child.report) {
+        Some(Report::Route(Routed::Accepted)) => said(ROUTE_READY, TRUE, reasons::ROUTED, ""),
+        Some(Report::Route(Routed::Refused(why))) => said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, why.as_str()),
+        _ => said(
+            ROUTE_READY,
+            UNKNOWN,
+            reasons::NOT_REPORTED,
+            format!("no ingress controller has said anything of {name} {}", build::NAME),
+        ),
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    /// What the status of a WebShell should say at `now`, a time in RFC 3339. Times of conditions that don't change stay.
+    pub fn new(shared: &Shared<'_>, name: &str, shell: &Shell, state: &Namespace, now: &str) -> Self {
+        let mut conditions = vec![accepted(shared, shell)];
+        if shared.served {
+            conditions.extend([shared.gateway.clone(), shared.route.clone()]);
+        }
+        conditions.push(ready(&conditions, &credentials(shell)));
+        let listed = conditions.iter().map(|said| {
+            let seen = shell.seen(said.type_).filter(|seen| &*seen.status == said.status);
+            json!({
+                "type": said.type_,
+                "status": said.status,
+                "reason": said.reason,
+                "message": said.message,
+                "observedGeneration": shell.generation,
+                "lastTransitionTime": seen.map_or(now, |seen| &*seen.since),
+            })
+        });
+        let sessions =
+            shell.gateways.iter().filter(|(pod, _)| state.pods.contains_key(pod)).map(|(_, sessions)| *sessions);
+        let content = json!({
+            "observedGeneration": shell.generation,
+            "activeSessions": sessions.fold(0, i32::saturating_add),
+            "conditions": listed.collect::<Vec<_>>(),
+        });
+        let url = shared.served.then(|| shared.config.route.url(shared.namespace, name));
+        let content = build::with(content, "target", shell.target.as_ref().map(Target::to_string));
+        let content = build::with(content, "url", url);
+        Self { content, conditions }
+    }
+
+    /// To compare with what is ours of the status that is there.
+    pub fn digest(&self) -> Digest {
+        digest::digest(&json!({"status": self.content}))
+    }
+
+    /// What of it a person must know who saw `shell` last.
+    pub fn notices(&self, shell: &Shell) -> Vec<Notice> {
+        let new = |said: &&Said| {
+            shell.seen(said.type_).is_none_or(|seen| &*seen.status != said.status || &*seen.reason != said.reason)
+        };
+        let notice = |said: &Said| match (said.type_, said.status) {
+            (READY, TRUE) => {
+                let url = self.content.get("url").and_then(Value::as_str).unwrap_or_default();
+                Some(Notice { warning: false, reason: said.reason, message: format!("open {url}") })
+            }
+            // What is wrong is said by the condition that Ready names.
+            (READY, _) => None,
+            (_, FALSE) if said.reason != reasons::PROGRESSING => {
+                Some(Notice { warning: true, reason: said.reason, message: said.message.clone() })
+            }
+            _ => None,
+        };
+        self.conditions.iter().filter(new).filter_map(notice).collect()
+    }
+}
+
+// === impl Shell ===
+
+impl Shell {
+    /// A condition of its status.
+    pub fn seen(&self, type_: &str) -> Option<&Seen> {
+        self.conditions.iter().find(|seen| seen.type_ == type_)
+    }
+}
+
+fn accepted(shared: &Shared<'_>, shell: &Shell) -> Said {
+    if !shared.served {
+        let message = format!(
+            "namespace {} is not among those that this installation serves; ask its administrators (namespaceSelector)",
+            shared.namespace
+        );
+        return said(ACCEPTED, FALSE, reasons::FORBIDDEN, message);
+    }
+    match &shell.verdict {
+        Verdict::Accepted => said(ACCEPTED, TRUE, reasons::VALID, ""),
+        Verdict::Invalid(problem) => said(ACCEPTED, FALSE, reasons::INVALID, problem.as_str()),
+        Verdict::Forbidden(problem) => said(ACCEPTED, FALSE, reasons::FORBIDDEN, problem.as_str()),
+    }
+}
+
+/// What the gateway has said of the Secrets, and whether that holds: as `(holds, words)`.
+fn credentials(shell: &Shell) -> (bool, String) {
+    match shell.seen(CREDENTIALS_RESOLVED) {
+        Some(seen) if seen.generation.is_none_or(|generation| generation >= shell.generation) => {
+            let words = describe(CREDENTIALS_RESOLVED, &seen.status, &seen.reason, &seen.message);
+            (&*seen.status == TRUE, words)
+        }
+        _ => (false, describe(CREDENTIALS_RESOLVED, UNKNOWN, reasons::PENDING, "the gateway has not looked yet")),
+    }
+}
+
+fn ready(others: &[Said], (resolved, credentials): &(bool, String)) -> Said {
+    let holds = |said: &&Said| said.status == TRUE || (said.type_ == ROUTE_READY && said.status == UNKNOWN);
+    let mut words = others
+        .iter()
+        .filter(|said| !holds(said))
+        .map(|said| describe(said.type_, said.status, said.reason, &said.message));
+    match words.next() {
+        Some(words) => said(READY, FALSE, reasons::NOT_READY, words),
+        None if !resolved => said(READY, FALSE, reasons::NOT_READY, credentials.as_str()),
+        None => said(READY, TRUE, reasons::READY, ""),
+    }
+}
+
+fn describe(type_: &str, status: &str, reason: &str, message: &str) -> String {
+    format!("{type_} is {status} ({reason}): {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config,
+        controller::state::{Child, Itself, Pod},
+    };
+
+    const BEFORE: &str = "2026-01-01T00:00:00Z";
+    const NOW: &str = "2026-02-02T00:00:00Z";
+
+    fn config(kind: &str) -> Config {
+        let text = format!("gateway: {{image: i}}\nroute: {{kind: {kind}, mode: Path, host: shell.example.com}}");
+        config::parse("config", &text).unwrap()
+    }
+
+    fn shell() -> Shell {
+        Shell {
+            uid: "u".into(),
+            generation: 3,
+            verdict: Verdict::Accepted,
+            target: Some(Target::Host { host: "10.0.4.12".into(), port: 22 }),
+            ours: Digest::default(),
+            conditions: vec![seen(CREDENTIALS_RESOLVED, "True", "Resolved")],
+            gateways: vec![("p1".into(), 2), ("gone".into(), 5)],
+        }
+    }
+
+    fn seen(type_: &'static str, status: &str, reason: &str) -> Seen {
+        Seen {
+            type_,
+            status: status.into(),
+            reason: reason.into(),
+            message: "m".into(),
+            since: BEFORE.into(),
+            generation: Some(3),
+        }
+    }
+
+    fn child(report: Report) -> Child {
+        Child { uid: "u".into(), terminating: false, ours: Digest::default(), template: None, stored_as: None, report }
+    }
+
+    fn running() -> Namespace {
+        let deployment = Report::Deployment { available: true, complete: true, trouble: None };
+        Namespace {
+            itself: Some(Itself { terminating: false, selected: true }),
+            children: [(Kind::Deployment, child(deployment)), (Kind::Ingress, child(Report::Route(Routed::Accepted)))]
+                .into(),
+            pods: [("p1".into(), Pod { trouble: None })].into(),
+            shells: [("db-1".into(), Arc::new(shell()))].into(),
+        }
+    }
+
+    fn status(shell: &Shell, state: &Namespace, refused: &[(Kind, Trouble)]) -> Status {
+        let config = config("Ingress");
+        let shared = Shared::new(&config, "team-a", state, refused);
+        Status::new(&shared, "db-1", shell, state, NOW)
+    }
+
+    fn condition<'a>(status: &'a Status, type_: &str) -> (&'a str, &'a str, &'a str) {
+        let said = status.conditions.iter().find(|said| said.type_ == type_).unwrap();
+        (said.status, said.reason, &said.message)
+    }
+
+    fn trouble(reason: &'static str) -> Option<Trouble> {
+        Some(Trouble { reason, message: "the cause".to_owned() })
+    }
+
+    #[test]
+    fn a_shell_with_all_it_needs_is_ready() {
+        insta::assert_yaml_snapshot!(status(&shell(), &running(), &[]).content);
+    }
+
+    #[test]
+    fn a_time_moves_only_with_its_status() {
+        let mut shell = shell();
+        shell.conditions = vec![
+            seen(ACCEPTED, "True", "Other"),
+            seen(GATEWAY_READY, "False", "Progressing"),
+            seen(CREDENTIALS_RESOLVED, "True", "Resolved"),
+        ];
+        let status = status(&shell, &running(), &[]);
+        let since = |type_: &str| {
+            let listed = status.content["conditions"].as_array().unwrap();
+            listed.iter().find(|condition| condition["type"] == type_).unwrap()["lastTransitionTime"].clone()
+        };
+        assert_eq!((since(ACCEPTED), since(GATEWAY_READY), since(READY)), (BEFORE.into(), NOW.into(), NOW.into()));
+    }
+
+    #[test]
+    fn the_same_status_is_no_change() {
+        let first = status(&shell(), &running(), &[]);
+        let mut shell = shell();
+        let seen = |said: &Said| Seen { since: NOW.into(), ..seen(said.type_, said.status, said.reason) };
+        shell.conditions.extend(first.conditions.iter().map(seen));
+        let config = config("Ingress");
+        let later = Status::new(&Shared::new(&config, "team-a", &running(), &[]), "db-1", &shell, &running(), "later");
+        assert_eq!(later.digest(), first.digest());
+        assert!(later.notices(&shell).is_empty());
+    }
+
+    #[test]
+    fn the_gateways_trouble_is_the_reason() {
+        let not_available = |trouble| child(Report::Deployment { available: false, complete: false, trouble });
+        let mut state = running();
+        state.children.insert(Kind::Deployment, not_available(None));
+        assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "Progressing");
+
+        state.children.insert(Kind::Deployment, not_available(trouble(reasons::QUOTA)));
+        let quota = status(&shell(), &state, &[]);
+        assert_eq!(condition(&quota, GATEWAY_READY), ("False", "QuotaExceeded", "the cause"));
+        assert_eq!(condition(&quota, READY), ("False", "NotReady", "GatewayReady is False (QuotaExceeded): the cause"));
+
+        state.pods.insert("p2".into(), Pod { trouble: trouble(reasons::IMAGE_PULL) });
+        assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "ImagePullFailed");
+
+        let refused = [(Kind::Deployment, trouble(reasons::ADMISSION).unwrap())];
+        let message = "Deployment was refused: the cause";
+        assert_eq!(
+            condition(&status(&shell(), &state, &refused), GATEWAY_READY),
+            ("False", "AdmissionDenied", message)
+        );
+    }
+
+    #[test]
+    fn a_successors_trouble_does_not_hide_that_the_gateway_runs() {
+        let mut state = running();
+        state.pods.insert("p2".into(), Pod { trouble: trouble(reasons::CRASHING) });
+        let status = status(&shell(), &state, &[]);
+        let message = "its successor cannot start: the cause";
+        assert_eq!(condition(&status, GATEWAY_READY), ("True", "Available", message));
+        assert_eq!(condition(&status, READY).0, "True");
+    }
+
+    #[test]
+    fn only_a_refused_route_holds_ready_back() {
+        let ready_with = |routed| {
+            let mut state = running();
+            state.children.insert(Kind::Ingress, child(Report::Route(routed)));
+            let status = status(&shell(), &state, &[]);
+            (condition(&status, ROUTE_READY).1.to_owned(), condition(&status, READY).0.to_owned())
+        };
+        assert_eq!(ready_with(Routed::Accepted), ("Routed".into(), "True".into()));
+        assert_eq!(ready_with(Routed::Unknown), ("NotReported".into(), "True".into()));
+        assert_eq!(ready_with(Routed::Refused("no".into())), ("NotAccepted".into(), "False".into()));
+
+        let refused = [(Kind::Ingress, trouble(reasons::ADMISSION).unwrap())];
+        let status = status(&shell(), &running(), &refused);
+        assert_eq!(condition(&status, ROUTE_READY), ("False", "NotAccepted", "Ingress was refused: the cause"));
+        assert_eq!(condition(&status, GATEWAY_READY).0, "True");
+    }
+
+    #[test]
+    fn routes_of_others_are_not_judged() {
+        let config = config("None");
+        let shared = Shared::new(&config, "team-a", &running(), &[]);
+        let status = Status::new(&shared, "db-1", &shell(), &running(), NOW);
+        assert_eq!(condition(&status, ROUTE_READY).0, "Unknown");
+        assert_eq!(condition(&status, READY).0, "True");
+    }
+
+    #[test]
+    fn credentials_are_as_the_gateway_says_of_this_generation() {
+        let ready = |conditions| {
+            let status = status(&Shell { conditions, ..shell() }, &running(), &[]);
+            condition(&status, READY).2.to_owned()
+        };
+        let pending = "CredentialsResolved is Unknown (Pending): the gateway has not looked yet";
+        assert_eq!(ready(Vec::new()), pending);
+        let old = Seen { generation: Some(2), ..seen(CREDENTIALS_RESOLVED, "True", "Resolved") };
+        assert_eq!(ready(vec![old]), pending);
+        let missing = seen(CREDENTIALS_RESOLVED, "False", "NotFound");
+        assert_eq!(ready(vec![missing]), "CredentialsResolved is False (NotFound): m");
+        assert_eq!(ready(vec![seen(CREDENTIALS_RESOLVED, "True", "Resolved")]), "");
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_served_is_told_so_and_has_no_url() {
+        let mut state = running();
+        state.itself = Some(Itself { terminating: false, selected: false });
+        let status = status(&shell(), &state, &[]);
+        assert_eq!(condition(&status, ACCEPTED).1, "ForbiddenByPolicy");
+        assert_eq!(status.conditions.len(), 2);
+        assert_eq!(status.content.get("url"), None);
+    }
+
+    #[test]
+    fn people_are_told_of_what_goes_wrong_and_of_recovery_once() {
+        let mut invalid = Shell { verdict: Verdict::Invalid("spec.target: no".to_owned()), ..shell() };
+        let notices = status(&invalid, &running(), &[]).notices(&invalid);
+        let expected = Notice { warning: true, reason: "Invalid", message: "spec.target: no".to_owned() };
+        assert_eq!(notices, [expected]);
+        invalid.conditions.push(seen(ACCEPTED, "False", "Invalid"));
+        assert!(status(&invalid, &running(), &[]).notices(&invalid).is_empty());
+
+        let mut recovered = shell();
+        recovered.conditions.push(seen(READY, "False", "NotReady"));
+        let notices = status(&recovered, &running(), &[]).notices(&recovered);
+        let message = "open https://shell.example.com/team-a/db-1/".to_owned();
+        assert_eq!(notices, [Notice { warning: false, reason: "Ready", message }]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Watches: each tells the cache what it sees, and which namespaces to reconcile for it.
+
+use std::sync::Arc;
+
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream, SelectAll},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::{
+    Api, Client, Resource,
+    core::{ApiResource, DynamicObject, PartialObjectMeta, Selector},
+    runtime::{
+        WatchStreamExt as _,
+        controller::ReconcileRequest,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+use super::{
+    build, keys,
+    kind::Kind,
+    observe,
+    state::{Cache, Observed, Source},
+};
+use crate::{api::WebShell, config::Config};
+
+/// The object that is reconciled.
+pub type Meta = PartialObjectMeta<Namespace>;
+
+/// Namespaces to reconcile, as watches tell.
+pub type Requests = SelectAll<BoxStream<'static, Result<ReconcileRequest<Meta>, watcher::Error>>>;
+
+/// How many objects a list has on a page: a page is in memory as a whole.
+const PAGE: u32 = 100;
+
+/// What is watched.
+pub struct Watches {
+    /// The API server.
+    pub client: Client,
+    /// The installation's settings.
+    pub config: Config,
+    /// Which namespaces are served.
+    pub selector: Selector,
+    /// The namespace of controller and portals.
+    pub system_namespace: String,
+    /// The kinds of our objects that the API server knows.
+    pub kinds: Vec<Kind>,
+}
+
+impl Watches {
+    /// Everything that [`Watches::start`] watches.
+    pub fn sources(&self) -> Vec<Source> {
+        let others = [Source::Namespaces, Source::Shells, Source::Pods, Source::Keys];
+        others.into_iter().chain(self.kinds.iter().copied().map(Source::Children)).collect()
+    }
+
+    /// Begins to watch. The store has the names of all namespaces.
+    pub fn start(self, cache: &Arc<Cache>) -> (Store<Meta>, Requests) {
+        let (store, namespaces) = self.namespaces(cache);
+        let Self { client, config, system_namespace, kinds, .. } = self;
+        let mut requests = SelectAll::new();
+        requests.push(namespaces);
+
+        let labels = build::LABELS.map(|(name, value)| format!("{name}={value}")).join(",");
+        let ours = watcher::Config::default().page_size(PAGE).labels(&labels);
+        let resource = ApiResource::erase::<WebShell>(&());
+        let shells = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let all = watcher::Config::default().page_size(PAGE);
+        requests.push(follow(shells, all, Source::Shells, cache, move |object| observe::shell(object, &config)));
+
+        let pods = Api::<Pod>::all(client.clone());
+        requests.push(follow(pods, ours.clone(), Source::Pods, cache, observe::pod));
+
+        let published = watcher::Config::default().fields(&format!("metadata.name={}", keys::NAME));
+        let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &system_namespace);
+        requests.push(follow(config_maps, published, Source::Keys, cache, keys::observed));
+
+        for kind in kinds {
+            let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
+            let source = Source::Children(kind);
+            requests.push(follow(api, ours.clone(), source, cache, move |object| observe::child(kind, object)));
+        }
+        (store, requests)
+    }
+
+    fn namespaces(
+        &self,
+        cache: &Arc<Cache>,
+    ) -> (Store<Meta>, BoxStream<'static, Result<ReconcileRequest<Meta>, watcher::Error>>) {
+        let (store, writer) = reflector::store::<Meta>();
+        let (cache, selector) = (cache.clone(), self.selector.clone());
+        let api = Api::<Meta>::all(self.client.clone());
+        let requests = watcher(api, watcher::Config::default().page_size(PAGE))
+            .default_backoff()
+            .inspect_err(|error| warn_of(Source::Namespaces, error))
+            .map_ok(move |event| {
+                let observed = observed(&event, |object| observe::namespace(object, &selector));
+                let changed = observed.map(|event| cache.take(Source::Namespaces, event)).unwrap_or_default();
+                let event = event.modify(trim);
+                (event, changed)
+            });
+        // The store must know a namespace before it is reconciled.
+        let requests = stream::unfold((Box::pin(requests), writer), |(mut requests, mut writer)| async {
+            let next = requests.next().await?;
+            let next = next.map(|(event, changed)| {
+                writer.apply_watcher_event(&event);
+                changed
+            });
+            Some((next, (requests, writer)))
+        });
+        (store, to_requests(requests).boxed())
+    }
+}
+
+/// What is not needed of a Namespace once it has been looked at.
+fn trim(object: &mut Meta) {
+    object.metadata.labels = None;
+    object.metadata.annotations = None;
+    object.metadata.managed_fields = None;
+    object.metadata.owner_references = None;
+}
+
+fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    source: Source,
+    cache: &Arc<Cache>,
+    observe: impl Fn(&K) -> Option<Observed> + Send + 'static,
+) -> BoxStream<'static, Result<ReconcileRequest<Meta>, watcher::Error>>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let cache = cache.clone();
+    let changes = watcher(api, config)
+        .default_backoff()
+        .inspect_err(move |error| warn_of(source, error))
+        .map_ok(move |event| observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default());
+    to_requests(changes).boxed()
+}
+
+/// The same event with what is kept of its object; nothing for an object of somebody else's.
+fn observed<K>(event: &Event<K>, observe: impl Fn(&K) -> Option<Observed>) -> Option<Event<Observed>> {
+    Some(match event {
+        Event::Apply(object) => Event::Apply(observe(object)?),
+        Event::Delete(object) => Event::Delete(observe(object)?),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(observe(object)?),
+        Event::InitDone => Event::InitDone,
+    })
+}
+
+fn to_requests(
+    changes: impl stream::Stream<Item = Result<Vec<Box<str>>, watcher::Error>> + Send,
+) -> impl stream::Stream<Item = Result<ReconcileRequest<Meta>, watcher::Error>> + Send {
+    changes
+        .map_ok(|namespaces| {
+            let request = |namespace: Box<str>| Ok(ReconcileRequest::from(ObjectRef::new(&namespace)));
+            stream::iter(namespaces.into_iter().map(request))
+        })
+        .try_flatten()
+}
+
+fn warn_of(source: Source, error: &watcher::Error) {
+    warn!(?source, %error, "a watch failed, and is tried again");
+}

@@ -1,0 +1,157 @@
+//! Cookies that hold a secret: what they are called, where browsers send them, and how their values are kept. Pure but for
+//! the random numbers.
+
+use std::{fmt, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+
+/// 128 random bits in hexadecimal digits, that let their holder in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// A secret's SHA-256. Secrets are compared and found by it: how long that takes tells nothing about them.
+pub type Digest = [u8; 32];
+
+/// A cookie's name, and where browsers send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    name: String,
+    path: String,
+    secure: bool,
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits)?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bits))))
+    }
+
+    /// Reads the digits of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// The digits.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// By what a secret is compared and found.
+pub fn digest(secret: &str) -> Digest {
+    Sha256::digest(secret).into()
+}
+
+// === impl Cookie ===
+
+impl Cookie {
+    /// Of a listener on a loopback address over plain HTTP, where cookies are shared by all ports.
+    pub fn loopback(port: u16) -> Self {
+        Self { name: format!("webshell-{port}"), path: "/".to_owned(), secure: false }
+    }
+
+    /// Of a host of its own, over TLS.
+    pub fn host() -> Self {
+        Self::of(true, None, "")
+    }
+
+    /// A cookie of an installation, whose name ends with `suffix`. `secure` is for HTTPS. On a host that portal and gateways
+    /// share, it is sent to the paths below `shared` only.
+    ///
+    /// The prefix `__Host-` makes browsers refuse a cookie that another host of the same domain has set, but needs the path
+    /// `/`; on a shared host the path is what parts one from another. A dot in `suffix` is in no namespace's name.
+    pub fn of(secure: bool, shared: Option<&str>, suffix: &str) -> Self {
+        let prefix = match (secure, shared) {
+            (false, _) => "",
+            (true, None) => "__Host-",
+            (true, Some(_)) => "__Secure-",
+        };
+        Self { name: format!("{prefix}webshell{suffix}"), path: shared.unwrap_or("/").to_owned(), secure }
+    }
+
+    /// The `Set-Cookie` that gives it this value.
+    pub fn set(&self, value: &str, age: Duration) -> String {
+        let Self { name, path, secure } = self;
+        let secure = if *secure { "; Secure" } else { "" };
+        format!("{name}={value}; Path={path}; Max-Age={}; HttpOnly; SameSite=Lax{secure}", age.as_secs())
+    }
+
+    /// The `Set-Cookie` that makes a browser forget it.
+    pub fn forget(&self) -> String {
+        self.set("", Duration::ZERO)
+    }
+
+    /// Its values in the `Cookie` headers.
+    pub fn values<'a>(&self, headers: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+        let name = self.name.clone();
+        headers
+            .flat_map(|header| header.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter_map(move |(key, value)| (key == name).then_some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter::once;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn cookies_are_as_strict_as_their_host_allows() {
+        for (cookie, expected) in [
+            (Cookie::loopback(8022), "webshell-8022=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"),
+            (Cookie::host(), "__Host-webshell=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure"),
+            (
+                Cookie::of(true, None, ".team-a"),
+                "__Host-webshell.team-a=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure",
+            ),
+            (
+                Cookie::of(true, Some("/team-a/"), ".team-a"),
+                "__Secure-webshell.team-a=ab; Path=/team-a/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure",
+            ),
+            (
+                Cookie::of(false, Some("/team-a/"), ".team-a"),
+                "webshell.team-a=ab; Path=/team-a/; Max-Age=86400; HttpOnly; SameSite=Lax",
+            ),
+        ] {
+            assert_eq!(cookie.set("ab", DAY), expected);
+        }
+        assert!(Cookie::host().forget().contains("=; Path=/; Max-Age=0;"));
+    }
+
+    #[test]
+    fn values_are_found_by_their_exact_name() {
+        let cookie = Cookie::of(true, None, ".team-a");
+        let header = "a=b; __Host-webshell.team-a=1; __Host-webshell.team=2;c; __Host-webshell.team-a.nonce=3";
+        assert_eq!(cookie.values(once(header)).collect::<Vec<_>>(), ["1"]);
+        assert_eq!(cookie.values(["x", "__Host-webshell.team-a=4"].into_iter()).collect::<Vec<_>>(), ["4"]);
+        assert_eq!(Cookie::host().values(once(header)).count(), 0);
+    }
+
+    #[test]
+    fn secrets_read_as_they_are_written_and_are_not_printed() {
+        let secret = Secret::random().unwrap();
+        assert_eq!(Secret::parse(secret.expose()), Some(secret.clone()));
+        for none in ["", "0", &"0".repeat(31), &"0".repeat(33), &"G".repeat(32), &"A".repeat(32)] {
+            assert_eq!(Secret::parse(none), None, "{none}");
+        }
+        assert!(!format!("{secret:?}").contains(secret.expose()));
+    }
+}

@@ -1,0 +1,389 @@
+//! Log-in at the portal: a browser is sent there with a nonce, and comes back with a ticket that answers it.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    LoggedOut,
+    cookie::{Cookie, Secret},
+    sessions::Sessions,
+};
+use crate::{
+    config::GatewaySettings,
+    gateway::origin::{self, Origin},
+    ticket::{self, Claims, Expected, Invalid, Keys, KeysError},
+    user::User,
+};
+
+/// How many may be logged in at once, and how many times one user.
+const MAX_SESSIONS: usize = 4096;
+const MAX_SESSIONS_OF_ONE: usize = 64;
+
+/// How long a browser may be at the portal: somebody may have to fetch a token first.
+const NONCE_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// How many used tickets are remembered; each for less than a minute. Beyond it log-ins wait, because a ticket that was
+/// forgotten could be used again.
+const MAX_USED: usize = 16 * 1024;
+
+/// How long a ticket of a key that is not known (yet) waits for it: a new portal's key is on its way for some seconds.
+const KEY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whom a gateway believes, as its settings say now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The origin of the gateway's own pages.
+    pub origin: Origin,
+    /// The origin of the portal.
+    pub portal: Origin,
+    /// How long one stays logged in, at most.
+    pub lifetime: Duration,
+    /// The portal's keys.
+    pub keys: Keys,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// An address that is none.
+    #[error("{field}: {error}")]
+    Origin {
+        /// Which field of the settings.
+        field: &'static str,
+        /// What is wrong with it.
+        error: origin::ParseError,
+    },
+    /// The keys cannot be read.
+    #[error("keys.json: {0}")]
+    Keys(#[from] KeysError),
+}
+
+/// The log-ins of a gateway that has a portal.
+#[derive(Debug)]
+pub struct PortalLogins {
+    namespace: String,
+    trust: watch::Receiver<Arc<Trust>>,
+    sessions: Sessions,
+    /// When the tickets that were used would have ended, by their names.
+    used: Mutex<HashMap<String, u64>>,
+}
+
+/// How a browser is sent to the portal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The cookie that its ticket must answer.
+    pub set_cookie: String,
+    /// Where to.
+    pub location: String,
+}
+
+/// Why a ticket gives no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not valid, or not here.
+    #[error("the ticket cannot be used: {0}")]
+    Invalid(#[from] Invalid),
+    /// It was used before.
+    #[error("the ticket was used before")]
+    Used,
+    /// Too many log in at once.
+    #[error("too many are logging in; try again in a minute")]
+    Busy,
+    /// The system has no random numbers.
+    #[error("the system has no random numbers")]
+    Random,
+}
+
+// === impl Trust ===
+
+impl Trust {
+    /// What a gateway's ConfigMap says: its settings, and the text of `keys.json`.
+    ///
+    /// # Errors
+    /// Names what cannot be used.
+    pub fn new(settings: &GatewaySettings, keys: &str) -> Result<Self, TrustError> {
+        let parse = |field, text: &str| text.parse().map_err(|error| TrustError::Origin { field, error });
+        Ok(Self {
+            origin: parse("origin", &settings.origin)?,
+            portal: parse("portal", &settings.portal)?,
+            lifetime: settings.login_lifetime.get(),
+            keys: Keys::parse(keys)?,
+        })
+    }
+
+    /// Of the gateway of `namespace`. A host that it has to itself shares no cookie with others.
+    fn cookie(&self, namespace: &str, kind: &str) -> Cookie {
+        let path = format!("/{namespace}/");
+        let shared = (self.origin == self.portal).then_some(path.as_str());
+        Cookie::of(self.origin.is_secure(), shared, &format!(".{namespace}{kind}"))
+    }
+}
+
+// === impl PortalLogins ===
+
+impl PortalLogins {
+    /// Nobody is logged in at the gateway of `namespace`.
+    pub fn new(namespace: String, trust: watch::Receiver<Arc<Trust>>) -> Self {
+        let sessions = Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE);
+        Self { namespace, trust, sessions, used: Mutex::default() }
+    }
+
+    /// The namespace whose gateway this is.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its own pages' origin.
+    pub fn origin(&self) -> Origin {
+        self.trust.borrow().origin.clone()
+    }
+
+    /// The portal.
+    pub fn portal(&self) -> Origin {
+        self.trust.borrow().portal.clone()
+    }
+
+    /// Where somebody who is not logged in is to go.
+    pub fn login_path(&self) -> String {
+        format!("/{}/-/login", self.namespace)
+    }
+
+    /// Who sent the `Cookie` headers.
+    pub fn identify<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> Option<Arc<User>> {
+        let cookie = self.trust.borrow().cookie(&self.namespace, "");
+        self.sessions.find(&cookie, cookies).map(|login| login.user)
+    }
+
+    /// Ends the session that the `Cookie` headers name.
+    pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> LoggedOut {
+        let cookie = self.trust.borrow().cookie(&self.namespace, "");
+        LoggedOut { users: self.sessions.close(&cookie, cookies), forget: Some(cookie.forget()) }
+    }
+
+    /// Sends a browser to the portal, to come back to `shell` or to the list. One that is on its way already (another tab)
+    /// keeps its nonce, so that both arrive.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn depart<'a>(
+        &self,
+        shell: Option<&str>,
+        cookies: impl Iterator<Item = &'a str>,
+    ) -> Result<Departure, getrandom::Error> {
+        let trust = self.trust.borrow().clone();
+        let cookie = trust.cookie(&self.namespace, ".nonce");
+        let earlier = cookie.values(cookies).find_map(Secret::parse);
+        let secret = earlier.map_or_else(Secret::random, Ok)?;
+        let shell = shell.map(|name| format!("&shell={name}")).unwrap_or_default();
+        let (portal, namespace, nonce) = (&trust.portal, &self.namespace, ticket::nonce(secret.expose()));
+        Ok(Departure {
+            set_cookie: cookie.set(secret.expose(), NONCE_LIFETIME),
+            location: format!("{portal}/-/authorize?namespace={namespace}{shell}&nonce={nonce}"),
+        })
+    }
+
+    /// Uses a ticket that came with these `Cookie` headers: the `Set-Cookie` of a new session.
+    ///
+    /// # Errors
+    /// Says why it gives none.
+    pub async fn redeem<'a>(&self, ticket: &str, cookies: impl Iterator<Item = &'a str>) -> Result<String, Refusal> {
+        let nonce = {
+            let cookie = self.trust.borrow().cookie(&self.namespace, ".nonce");
+            let secret = cookie.values(cookies).find_map(Secret::parse).ok_or(Invalid::Nonce)?;
+            ticket::nonce(secret.expose())
+        };
+        let (claims, trust) = self.verify(ticket, &nonce).await?;
+        let now = now();
+        let left = Duration::from_secs(claims.until.saturating_sub(now));
+        if left.is_zero() {
+            return Err(Invalid::Expired.into());
+        }
+        self.use_up(claims.jti, claims.exp, now)?;
+        let user = User { name: claims.sub, groups: claims.groups };
+        let cookie = trust.cookie(&self.namespace, "");
+        self.sessions.open(&cookie, user, trust.lifetime.min(left)).map_err(|_| Refusal::Random)
+    }
+
+    /// Checks a ticket, and waits a little for the key that it was signed with.
+    async fn verify(&self, ticket: &str, nonce: &str) -> Result<(Claims, Arc<Trust>), Invalid> {
+        let deadline = Instant::now() + KEY_DEADLINE;
+        let mut newest = self.trust.clone();
+        loop {
+            let trust = newest.borrow_and_update().clone();
+            let issuer = trust.portal.to_string();
+            let expected = Expected { issuer: &issuer, namespace: &self.namespace, nonce };
+            match ticket::verify(ticket, &trust.keys, expected, now()) {
+                Err(Invalid::UnknownKey) if matches!(timeout_at(deadline, newest.changed()).await, Ok(Ok(()))) => {}
+                verified => return Ok((verified?, trust)),
+            }
+        }
+    }
+
+    fn use_up(&self, id: String, expires: u64, now: u64) -> Result<(), Refusal> {
+        let mut used = self.used.lock();
+        used.retain(|_, expires| expires.saturating_add(ticket::LEEWAY) > now);
+        if used.contains_key(&id) {
+            return Err(Refusal::Used);
+        }
+        if used.len() >= MAX_USED {
+            return Err(Refusal::Busy);
+        }
+        used.insert(id, expires);
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter::once;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::ticket::{Order, SigningKey};
+
+    const PORTAL: &str = "https://shell.example.com";
+
+    fn keys(keys: &[&SigningKey]) -> Keys {
+        let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
+        Keys::parse(&json!({"keys": keys}).to_string()).unwrap()
+    }
+
+    fn trust(origin: &str, known: &[&SigningKey]) -> Arc<Trust> {
+        let lifetime = Duration::from_secs(8 * 3600);
+        let (origin, portal) = (origin.parse().unwrap(), PORTAL.parse().unwrap());
+        Arc::new(Trust { origin, portal, lifetime, keys: keys(known) })
+    }
+
+    struct Browser {
+        cookie: String,
+        nonce: String,
+    }
+
+    fn depart(logins: &PortalLogins, cookies: &str) -> Browser {
+        let departure = logins.depart(Some("db-1"), once(cookies)).unwrap();
+        let (to, nonce) = departure.location.split_once("&nonce=").unwrap();
+        assert_eq!(to, format!("{PORTAL}/-/authorize?namespace=team-a&shell=db-1"));
+        let cookie = departure.set_cookie.split(';').next().unwrap().to_owned();
+        Browser { cookie, nonce: nonce.to_owned() }
+    }
+
+    fn sign(key: &SigningKey, nonce: &str, until: u64) -> String {
+        let user = User { name: "ada".into(), groups: vec!["dba".into()] };
+        key.sign(Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce, until }, now()).unwrap()
+    }
+
+    fn logins(origin: &str, known: &[&SigningKey]) -> (watch::Sender<Arc<Trust>>, PortalLogins) {
+        let (sender, trust) = watch::channel(trust(origin, known));
+        (sender, PortalLogins::new("team-a".into(), trust))
+    }
+
+    #[tokio::test]
+    async fn a_ticket_logs_one_browser_in_once() {
+        let key = SigningKey::generate().unwrap();
+        let (_trust, logins) = logins("https://team-a.shell.example.com", &[&key]);
+        let browser = depart(&logins, "");
+        let ticket = sign(&key, &browser.nonce, now() + 3600);
+        let other = depart(&logins, "");
+        for cookies in [other.cookie.as_str(), "", "__Host-webshell.team-a.nonce=0"] {
+            assert_eq!(logins.redeem(&ticket, once(cookies)).await, Err(Refusal::Invalid(Invalid::Nonce)), "{cookies}");
+        }
+        let cookie = logins.redeem(&ticket, once(browser.cookie.as_str())).await.unwrap();
+        assert!(cookie.starts_with("__Host-webshell.team-a=") && cookie.contains("; Path=/; Max-Age=3"), "{cookie}");
+        let user = logins.identify(once(cookie.split(';').next().unwrap())).unwrap();
+        assert_eq!((user.name.as_str(), user.groups.as_slice()), ("ada", &["dba".to_owned()][..]));
+        assert_eq!(logins.redeem(&ticket, once(browser.cookie.as_str())).await, Err(Refusal::Used));
+        assert!(logins.identify(once(browser.cookie.as_str())).is_none(), "the nonce is no session");
+    }
+
+    #[tokio::test]
+    async fn two_tabs_are_sent_with_the_same_nonce() {
+        let key = SigningKey::generate().unwrap();
+        let (_trust, logins) = logins("https://team-a.shell.example.com", &[&key]);
+        let first = depart(&logins, "");
+        let second = depart(&logins, &first.cookie);
+        assert_eq!((&first.cookie, &first.nonce), (&second.cookie, &second.nonce));
+        for browser in [first, second] {
+            let ticket = sign(&key, &browser.nonce, now() + 3600);
+            assert!(logins.redeem(&ticket, once(browser.cookie.as_str())).await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ticket_waits_for_its_key() {
+        let (old, new) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let (known, logins) = logins("https://team-a.shell.example.com", &[&old]);
+        let browser = depart(&logins, "");
+        let ticket = sign(&new, &browser.nonce, now() + 3600);
+        let redeem = || logins.redeem(&ticket, once(browser.cookie.as_str()));
+        assert_eq!(redeem().await, Err(Refusal::Invalid(Invalid::UnknownKey)), "it never comes");
+        let news = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            known.send_replace(trust("https://team-a.shell.example.com", &[&old, &new]));
+        };
+        assert!(tokio::join!(redeem(), news).0.is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_stays_longer_than_the_portal_knows_them() {
+        let key = SigningKey::generate().unwrap();
+        let (_trust, logins) = logins("https://team-a.shell.example.com", &[&key]);
+        let browser = depart(&logins, "");
+        let ended = sign(&key, &browser.nonce, now());
+        let refused = logins.redeem(&ended, once(browser.cookie.as_str())).await;
+        assert_eq!(refused, Err(Refusal::Invalid(Invalid::Expired)));
+        let long = sign(&key, &browser.nonce, now() + 1_000_000);
+        let cookie = logins.redeem(&long, once(browser.cookie.as_str())).await.unwrap();
+        assert!(cookie.contains("; Max-Age=28800;"), "{cookie}");
+    }
+
+    #[test]
+    fn namespaces_on_one_host_do_not_see_each_others_cookies() {
+        let trust = trust(PORTAL, &[]);
+        let cookie = trust.cookie("team-a", "").set("0", Duration::ZERO);
+        assert!(cookie.starts_with("__Secure-webshell.team-a=0; Path=/team-a/;"), "{cookie}");
+        assert_ne!(trust.cookie("nonce", ""), trust.cookie("x", ".nonce"));
+    }
+
+    #[test]
+    fn used_tickets_are_never_forgotten_in_time() {
+        let (_trust, logins) = logins(PORTAL, &[]);
+        for number in 0..MAX_USED {
+            assert_eq!(logins.use_up(number.to_string(), 130, 100), Ok(()));
+        }
+        assert_eq!(logins.use_up("more".into(), 130, 134), Err(Refusal::Busy));
+        assert_eq!(logins.use_up("0".into(), 130, 134), Err(Refusal::Used));
+        assert_eq!(logins.use_up("more".into(), 165, 135), Ok(()));
+        assert_eq!(logins.used.lock().len(), 1);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_are_named() {
+        let settings = |origin: &str| -> GatewaySettings {
+            let text = format!(
+                "{{origin: '{origin}', portal: '{PORTAL}', policy: {{}}, loginLifetime: 8h, apiOutageGrace: 10m, maxSessions: 4, trustedProxies: []}}"
+            );
+            crate::config::parse("gateway.yaml", &text).unwrap()
+        };
+        let good = Trust::new(&settings("https://team-a.shell.example.com"), "{\"keys\": []}").unwrap();
+        assert_eq!(good.lifetime, Duration::from_secs(8 * 3600));
+        let error = Trust::new(&settings("team-a"), "{\"keys\": []}").unwrap_err().to_string();
+        assert!(error.starts_with("origin: must be an origin"), "{error}");
+        let error = Trust::new(&settings(PORTAL), "").unwrap_err().to_string();
+        assert!(error.starts_with("keys.json: "), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! The shells that one may open, as JSON. Pure.
+
+use serde::Serialize;
+
+use super::shells::Summary;
+use crate::{catalog::ShellKey, config::Route};
+
+/// The answer to `GET /-/shells`.
+#[derive(Debug, Serialize)]
+pub struct List<'a> {
+    shells: Vec<Shell<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shell<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    url: String,
+    target: &'a str,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+/// The list of `shells`, which are where `route` leads.
+pub fn list<'a>(shells: &'a [(ShellKey, Summary)], route: &Route) -> List<'a> {
+    let shell = |(key, summary): &'a (ShellKey, Summary)| Shell {
+        namespace: &key.namespace,
+        name: &key.name,
+        url: route.url(&key.namespace, &key.name),
+        target: &summary.target,
+        ready: summary.trouble.is_none(),
+        message: summary.trouble.as_deref(),
+    };
+    List { shells: shells.iter().map(shell).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_is_listed_with_its_own_host() {
+        let route = crate::config::parse("route", "{kind: Ingress, mode: Host, host: shell.example.com}").unwrap();
+        let key = ShellKey { namespace: "team-a".into(), name: "db-1".into() };
+        let summary = Summary { target: "10.0.0.7:22".into(), trouble: Some("Secret x is missing".into()) };
+        let ready = Summary { trouble: None, ..summary.clone() };
+        let shells = [(key.clone(), summary), (key, ready)];
+        let url = "https://team-a.shell.example.com/team-a/db-1/";
+        assert_eq!(
+            serde_json::to_value(list(&shells, &route)).unwrap(),
+            json!({"shells": [
+                {"namespace": "team-a", "name": "db-1", "url": url, "target": "10.0.0.7:22", "ready": false, "message": "Secret x is missing"},
+                {"namespace": "team-a", "name": "db-1", "url": url, "target": "10.0.0.7:22", "ready": true},
+            ]})
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! `webshell portal`: who somebody is, which shells are theirs, and tickets to the gateways that have them.
+//!
+//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, [`access`] what they may,
+//! [`shells`] what there is, [`keys`] sign the tickets, and [`site`] answers browsers.
+
+pub mod access;
+pub mod keys;
+pub mod list;
+pub mod page;
+pub mod routes;
+pub mod shells;
+pub mod site;
+pub mod token;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+
+use self::{access::Access, keys::Keyring, shells::Shells, site::Site, token::Tokens};
+use crate::{
+    cli,
+    client::{ClientError, client},
+    config::{Config, ConfigError, RouteMode},
+    gateway::{
+        admin::Admin,
+        drain::{Shutdown, Signals},
+        headers::Reach,
+        login::{Cookie, Sessions},
+        origin::{self, Origins},
+        server::Server,
+    },
+    telemetry::metrics::{self, HttpMetrics},
+    ticket::SignError,
+};
+
+/// How long the API server may be silent before a call ends by an error. Watches are longer: they have a client of their own.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The most connections at once: pages, and lists that are looked at.
+const MAX_CONNECTIONS: usize = 2048;
+
+/// The most connections to the admin listener: a few scrapers and probes.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How many may be logged in at once, and how many times one user.
+const MAX_SESSIONS: usize = 4096;
+const MAX_SESSIONS_OF_ONE: usize = 32;
+
+/// How long requests under way may take to end once it is told to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// Why `webshell portal` did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PortalError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host makes no origin.
+    #[error("--config: route.host: {0}")]
+    Origin(#[from] origin::ParseError),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An address cannot be listened on.
+    #[error("{flag} {address}: {error}")]
+    Listen {
+        /// The argument.
+        flag: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// There is no signing key.
+    #[error(transparent)]
+    Key(#[from] SignError),
+    /// The system does not tell of signals.
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+}
+
+/// A portal, ready to run.
+pub struct Portal {
+    /// The installation's settings.
+    pub config: Config,
+    /// Reaches the API server for single calls.
+    pub client: Client,
+    /// Reaches it for watches, which last.
+    pub watcher: Client,
+    /// The namespace of controller and portals.
+    pub namespace: String,
+    /// The name of this pod.
+    pub pod: String,
+    /// Where browsers connect.
+    pub listener: TcpListener,
+    /// Where operators connect.
+    pub admin: TcpListener,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+/// Serves until a signal asks for the end.
+///
+/// # Errors
+/// When it cannot start; the message says what to change.
+pub async fn run(arguments: cli::Portal) -> Result<(), PortalError> {
+    let signals = Signals::new().map_err(PortalError::Signals)?;
+    let shutdown = Shutdown::new(LAST_REQUESTS);
+    let portal = Portal {
+        config: Config::read(&arguments.config)?,
+        client: client(Some(API_TIMEOUT)).await?,
+        watcher: client(None).await?,
+        namespace: arguments.namespace,
+        pod: arguments.pod_name,
+        listener: listen("--listen", arguments.listen).await?,
+        admin: listen("--admin-listen", arguments.admin_listen).await?,
+        stop: shutdown.drain.clone(),
+    };
+    tokio::select! {
+        served = portal.run() => served,
+        () = async { signals.forward(shutdown.clone()).await } => Ok(()),
+    }
+}
+
+async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, PortalError> {
+    TcpListener::bind(address).await.map_err(|error| PortalError::Listen { flag, address, error })
+}
+
+impl Portal {
+    /// Serves until it is told to stop.
+    ///
+    /// # Errors
+    /// When it cannot start; the message says what to change.
+    pub async fn run(self) -> Result<(), PortalError> {
+        let origin: origin::Origin = self.config.route.portal_origin().parse()?;
+        // On a host that gateways share, its session is sent to none of them.
+        let shared = (self.config.route.mode == RouteMode::Path).then_some("/-/");
+        let keyring = Arc::new(Keyring::new(keys::now())?);
+        let (shells, http) = (Shells::default(), HttpMetrics::default());
+        let (published, seen, ready) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+
+        let site = Site {
+            cookie: Cookie::of(origin.is_secure(), shared, ""),
+            reach: Reach::of(&origin),
+            origins: Origins::exactly(origin),
+            lifetime: self.config.login_lifetime.get(),
+            trusted_proxies: self.config.gateway.trusted_proxies.clone(),
+            route: self.config.route,
+            instance: self.pod.clone(),
+            sessions: Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE),
+            tokens: Tokens::new(self.client.clone()),
+            access: Access::new(self.client.clone()),
+            shells: shells.clone(),
+            keyring: Arc::clone(&keyring),
+            metrics: http.clone(),
+            tasks: tasks.clone(),
+        };
+        let serve = |listener, max_connections, metrics| Server {
+            listener,
+            tls: None,
+            max_connections,
+            metrics,
+            tasks: tasks.clone(),
+            stop: self.stop.clone(),
+        };
+        let admin = Admin { registry: metrics::of_http(&http), ready: ready.clone(), draining: self.stop.clone() };
+        tasks.spawn(serve(self.admin, ADMIN_CONNECTIONS, HttpMetrics::default()).run(Arc::new(admin)));
+        tasks.spawn(serve(self.listener, MAX_CONNECTIONS, http).run(Arc::new(site)));
+
+        let publish = keys::publish(&keyring, self.client, &self.namespace, &self.pod, &published, &self.stop);
+        let follow = shells.follow(self.watcher, &seen, &self.stop);
+        let become_ready = async {
+            published.cancelled().await;
+            seen.cancelled().await;
+            info!("the portal is ready");
+            ready.cancel();
+        };
+        tokio::join!(publish, follow, self.stop.run_until_cancelled(become_ready));
+        tasks.close();
+        if timeout(LAST_REQUESTS, tasks.wait()).await.is_err() {
+            info!(connections = tasks.len(), "connections were left behind");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Log-in with a bearer token: the API server says whose it is, if it was made for WebShell.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use kube::{Api, Client, api::PostParams};
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use zeroize::Zeroize as _;
+
+use crate::{
+    ticket::{MASTERS, MAX_NAME, MAX_TICKET},
+    user::User,
+};
+
+/// What a token must be made for, so that one that is good for the whole API is never handed over here.
+pub const AUDIENCE: &str = "webshell.dev";
+
+/// The longest token, in bytes.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// The most bytes of all names of a user's groups: a ticket holds them as JSON in base64, beside the user's name.
+const MAX_GROUPS: usize = MAX_TICKET / 2;
+
+/// How many tokens are held before the API server at once, and how long one waits for that.
+const MAX_REVIEWS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many log-ins of one address may fail within a minute.
+const MAX_FAILURES: u32 = 30;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many addresses are remembered for it.
+const MAX_ADDRESSES: usize = 4096;
+
+/// Asks the API server whose a token is.
+#[derive(Debug)]
+pub struct Tokens {
+    reviews: Api<TokenReview>,
+    places: Semaphore,
+    failures: Mutex<Failures>,
+}
+
+/// Failed log-ins: since when they are counted, and how many, by the client's address.
+#[derive(Debug, Default)]
+struct Failures(HashMap<IpAddr, (Instant, u32)>);
+
+/// Why a token logs nobody in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is nobody's.
+    #[error(
+        "the token is not valid, has expired, or was not made for WebShell; make one with: \
+         kubectl create token SERVICEACCOUNT --audience {AUDIENCE}"
+    )]
+    Invalid,
+    /// Its owner would be allowed everything.
+    #[error("members of {MASTERS} cannot log in, because no rule limits them; use another account")]
+    Masters,
+    /// Its owner does not fit in a ticket.
+    #[error("the names of the user and its groups are too long")]
+    TooLarge,
+    /// Its owner has no name.
+    #[error("the token has no user")]
+    Nobody,
+    /// This address failed too often.
+    #[error("too many log-ins from this address failed; try again in a minute")]
+    TooOften,
+    /// Many log in at once.
+    #[error("too many are logging in; try again in a moment")]
+    Busy,
+    /// The API server does not answer.
+    #[error("the API server cannot be asked whose the token is; try again in a moment")]
+    Unavailable(#[from] Box<kube::Error>),
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// Asks the API server that `client` reaches.
+    pub fn new(client: Client) -> Self {
+        Self { reviews: Api::all(client), places: Semaphore::new(MAX_REVIEWS), failures: Mutex::default() }
+    }
+
+    /// Whose the token is. `client` is where it came from.
+    ///
+    /// # Errors
+    /// Says why it logs nobody in.
+    pub async fn review(&self, token: &SecretString, client: IpAddr) -> Result<User, Refusal> {
+        if self.failures.lock().exceed(client, Instant::now()) {
+            return Err(Refusal::TooOften);
+        }
+        let reviewed = self.ask(token).await;
+        if matches!(reviewed, Err(Refusal::Invalid | Refusal::Masters | Refusal::Nobody)) {
+            self.failures.lock().count(client, Instant::now());
+        }
+        reviewed
+    }
+
+    async fn ask(&self, token: &SecretString) -> Result<User, Refusal> {
+        if token.expose_secret().is_empty() || token.expose_secret().len() > MAX_TOKEN {
+            return Err(Refusal::Invalid);
+        }
+        let _place = timeout(PATIENCE, self.places.acquire()).await.map_err(|_| Refusal::Busy)?;
+        let spec = TokenReviewSpec {
+            token: Some(token.expose_secret().to_owned()),
+            audiences: Some(vec![AUDIENCE.to_owned()]),
+        };
+        let mut question = TokenReview { spec, ..TokenReview::default() };
+        let answer = self.reviews.create(&PostParams::default(), &question).await;
+        question.spec.token.zeroize();
+        let mut answer = answer.map_err(Box::new)?;
+        answer.spec.token.zeroize();
+        let status = answer.status.unwrap_or_default();
+        // A server that knows no audiences names none, and has checked nothing of the kind.
+        let for_us = status.audiences.iter().flatten().any(|audience| audience == AUDIENCE);
+        if status.authenticated != Some(true) || !for_us {
+            return Err(Refusal::Invalid);
+        }
+        accept(status.user.unwrap_or_default())
+    }
+}
+
+/// Somebody who may log in. Names that begin with `system:` are those of ServiceAccounts and of nobody's making.
+fn accept(info: UserInfo) -> Result<User, Refusal> {
+    let user = User { name: info.username.unwrap_or_default(), groups: info.groups.unwrap_or_default() };
+    if user.name.is_empty() {
+        return Err(Refusal::Nobody);
+    }
+    if user.groups.iter().any(|group| group == MASTERS) {
+        return Err(Refusal::Masters);
+    }
+    let long =
+        user.name.len() > MAX_NAME || user.groups.iter().map(|group| group.len() + 3).sum::<usize>() > MAX_GROUPS;
+    if long { Err(Refusal::TooLarge) } else { Ok(user) }
+}
+
+// === impl Failures ===
+
+impl Failures {
+    fn exceed(&self, client: IpAddr, now: Instant) -> bool {
+        self.0.get(&client).is_some_and(|(since, count)| *count >= MAX_FAILURES && now - *since < MINUTE)
+    }
+
+    fn count(&mut self, client: IpAddr, now: Instant) {
+        if self.0.len() >= MAX_ADDRESSES && !self.0.contains_key(&client) {
+            self.0.retain(|_, (since, _)| now - *since < MINUTE);
+            if self.0.len() >= MAX_ADDRESSES
+                && let Some(oldest) = self.0.iter().min_by_key(|(_, (since, _))| *since).map(|(address, _)| *address)
+            {
+                self.0.remove(&oldest);
+            }
+        }
+        let (since, count) = self.0.entry(client).or_insert((now, 0));
+        if now - *since >= MINUTE {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, groups: &[&str]) -> UserInfo {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        UserInfo { username: Some(name.to_owned()), groups: Some(groups), ..UserInfo::default() }
+    }
+
+    #[test]
+    fn service_accounts_come_in_and_masters_do_not() {
+        let user = accept(info("system:serviceaccount:people:ada", &["system:authenticated"])).unwrap();
+        assert_eq!(user.name, "system:serviceaccount:people:ada");
+        assert!(matches!(accept(info("root", &["dba", "system:masters"])), Err(Refusal::Masters)));
+        assert!(matches!(accept(UserInfo::default()), Err(Refusal::Nobody)));
+        assert!(matches!(accept(info(&"n".repeat(1025), &[])), Err(Refusal::TooLarge)));
+        assert!(matches!(accept(info("ada", &["g".repeat(100).as_str(); 200])), Err(Refusal::TooLarge)));
+        assert!(accept(info("ada", &["g".repeat(100).as_str(); 150])).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_fails_too_often_waits_a_minute() {
+        let mut failures = Failures::default();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        for _ in 0..MAX_FAILURES {
+            assert!(!failures.exceed(one, Instant::now()));
+            failures.count(one, Instant::now());
+        }
+        assert!(failures.exceed(one, Instant::now()) && !failures.exceed(other, Instant::now()));
+        tokio::time::advance(MINUTE).await;
+        assert!(!failures.exceed(one, Instant::now()));
+        failures.count(one, Instant::now());
+        assert!(!failures.exceed(one, Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_remembered_within_bounds() {
+        let mut failures = Failures::default();
+        for number in 0..2 * MAX_ADDRESSES as u32 {
+            failures.count(IpAddr::from(number.to_be_bytes()), Instant::now());
+        }
+        assert_eq!(failures.0.len(), MAX_ADDRESSES);
+    }
+}
