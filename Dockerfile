@@ -1,8 +1,23 @@
-# The image: one binary on a base with little but a C library, run as a user without rights.
+# The image: one binary, with the page inside, on a base with little but a C library: no shell, no package manager. It runs as a user
+# without rights and writes nothing, so that its root may be read-only.
+#
+#   docker build .                                    builds everything
+#   docker build --target prebuilt .                  takes ./webshell, built elsewhere (BINARY=… names another path)
+#   docker build --platform linux/arm64 .             for arm64; untested
+#
+# The bases are arguments, for those who may not pull from everywhere.
 
 ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BASE_IMAGE} AS base
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/webshell"]
+
+FROM base AS prebuilt
+ARG BINARY=webshell
+COPY --chmod=0555 ${BINARY} /usr/local/bin/webshell
 
 FROM ${NODE_IMAGE} AS node
 
@@ -14,7 +29,5 @@ WORKDIR /src
 COPY . .
 RUN cargo build --release --locked
 
-FROM ${BASE_IMAGE}
-COPY --from=build /src/target/release/webshell /usr/local/bin/webshell
-USER 65532:65532
-ENTRYPOINT ["/usr/local/bin/webshell"]
+FROM base
+COPY --from=build --chmod=0555 /src/target/release/webshell /usr/local/bin/webshell

@@ -1,6 +1,6 @@
 # Everything one does with WebShell. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench image
+.PHONY: help run test check bench image dist
 
 ARGS ?=
 IMAGE ?= webshell:dev
@@ -23,3 +23,6 @@ bench: ## benchmarks side by side with peers; writes docs/benchmarks.md
 
 image: ## build the container image (IMAGE=webshell:dev, ARGS="--build-arg RUST_IMAGE=…" for other bases)
 	@scripts/image $(IMAGE) $(ARGS)
+
+dist: ## write dist/: install.yaml for kubectl, and the packaged Helm chart
+	@scripts/dist

@@ -1,0 +1,259 @@
+{{/* Labels of an object of the installation; takes the context and the name of what it belongs to. */}}
+{{- define "webshell.labels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/part-of: webshell
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image from its repository, digest and tag. */}}
+{{- define "webshell.image" -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
+{{- end }}
+
+{{- define "webshell.ownImage" -}}
+{{- with .Values.image -}}
+{{- include "webshell.image" (dict "repository" .repository "digest" .digest "tag" (.tag | default $.Chart.AppVersion)) }}
+{{- end }}
+{{- end }}
+
+{{- define "webshell.gatewayRepository" -}}
+{{ .Values.gateway.image.repository | default .Values.image.repository }}
+{{- end }}
+
+{{- define "webshell.gatewayImage" -}}
+{{- with .Values.gateway.image -}}
+{{- include "webshell.image" (dict "repository" (include "webshell.gatewayRepository" $) "digest" .digest "tag" .tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The origin of the portal. */}}
+{{- define "webshell.portalOrigin" -}}
+{{ .Values.route.scheme }}://{{ .Values.route.host }}{{ with .Values.route.port }}:{{ . | int }}{{ end }}
+{{- end }}
+
+{{/* The host of the gateway of a namespace; takes the context and the namespace. */}}
+{{- define "webshell.gatewayHost" -}}
+{{- if eq .root.Values.route.mode "Host" }}{{ .namespace }}.{{ end }}{{ .root.Values.route.host }}
+{{- end }}
+
+{{- define "webshell.controllerUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:webshell-controller
+{{- end }}
+
+{{/* What the schema cannot say. Each text names the value and the way out. */}}
+{{- define "webshell.validate" -}}
+{{- with .Values.route -}}
+{{- if not .host }}
+{{- fail "route.host is missing: give the name that browsers are to use, such as --set route.host=shell.example.com" }}
+{{- end }}
+{{- if regexMatch "^[0-9.]+$" .host }}
+{{- fail (printf "route.host: %s is an address; routes need a name" .host) }}
+{{- end }}
+{{- if and (eq .mode "Host") (not (contains "." .host)) }}
+{{- fail (printf "route.host: in mode Host gateways are subdomains, and browsers count those of %q as foreign sites to it, which log-in cannot cross: give a name with a dot, such as shell.example.com, or set route.mode=Path" .host) }}
+{{- end }}
+{{- if and (eq .mode "Host") (gt (len .host) 189) }}
+{{- fail "route.host is too long: with a namespace before it, it must fit 253 characters" }}
+{{- end }}
+{{- if and (eq .kind "HTTPRoute") (not .parentRefs) }}
+{{- fail "route.parentRefs is empty: an HTTPRoute needs a Gateway to attach to, such as --set 'route.parentRefs[0].name=web,route.parentRefs[0].namespace=gateways'" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The settings as src/config.rs reads them. */}}
+{{- define "webshell.config" -}}
+{{- include "webshell.validate" . -}}
+gateway:
+  image: {{ include "webshell.gatewayImage" . | quote }}
+  {{- with .Values.gateway }}
+  imagePullPolicy: {{ .image.pullPolicy }}
+  imagePullSecrets: {{ toJson .imagePullSecrets }}
+  resources: {{ toJson .resources }}
+  nodeSelector: {{ toJson .nodeSelector }}
+  tolerations: {{ toJson .tolerations }}
+  drainTimeout: {{ .drainTimeout | quote }}
+  apiOutageGrace: {{ .apiOutageGrace | quote }}
+  maxSessions: {{ .maxSessions | int }}
+  trustedProxies: {{ toJson .trustedProxies }}
+  {{- end }}
+route:
+  {{- with .Values.route }}
+  kind: {{ .kind }}
+  mode: {{ .mode }}
+  host: {{ .host | quote }}
+  scheme: {{ .scheme }}
+  {{- with .port }}
+  port: {{ . | int }}
+  {{- end }}
+  annotations: {{ toJson .annotations }}
+  {{- with .ingressClassName }}
+  ingressClassName: {{ . | quote }}
+  {{- end }}
+  {{- with .tlsSecretName }}
+  tlsSecretName: {{ . | quote }}
+  {{- end }}
+  parentRefs: {{ toJson .parentRefs }}
+  {{- end }}
+namespaceSelector: {{ toJson (.Values.namespaceSelector | default dict) }}
+networkPolicy: {{ .Values.networkPolicy | quote }}
+policy:
+  {{- with .Values.policy }}
+  allowedCidrs: {{ toJson .allowedCidrs }}
+  deniedCidrs: {{ toJson .deniedCidrs }}
+  allowedPorts: {{ toJson .allowedPorts }}
+  forbidInsecure: {{ .forbidInsecure }}
+  forbidTrustOnFirstUse: {{ .forbidTrustOnFirstUse }}
+  {{- with .maxSessionsPerUser }}
+  maxSessionsPerUser: {{ . | int }}
+  {{- end }}
+  {{- with .maxSessionsPerWebShell }}
+  maxSessionsPerWebShell: {{ . | int }}
+  {{- end }}
+  {{- with .maxSessionsPerNamespace }}
+  maxSessionsPerNamespace: {{ . | int }}
+  {{- end }}
+  {{- end }}
+loginLifetime: {{ .Values.loginLifetime | quote }}
+{{- end }}
+
+{{/* What a container of ours may do: nothing that Pod Security `restricted` forbids. */}}
+{{- define "webshell.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "webshell.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* The pod of the controller or the portal; takes the context, the role, its values and its ports. */}}
+{{- define "webshell.deployment" -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: webshell-{{ .role }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "webshell.labels" (dict "root" .root "name" (printf "webshell-%s" .role)) | nindent 4 }}
+spec:
+  replicas: {{ .replicas | int }}
+  selector:
+    matchLabels:
+      app.kubernetes.io/name: webshell-{{ .role }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  template:
+    metadata:
+      labels:
+        {{- include "webshell.labels" (dict "root" .root "name" (printf "webshell-%s" .role)) | nindent 8 }}
+      annotations:
+        # The settings are read at the start.
+        checksum/config: {{ include "webshell.config" .root | sha256sum }}
+    spec:
+      serviceAccountName: webshell-{{ .role }}
+      # Their variables begin as ours do.
+      enableServiceLinks: false
+      securityContext:
+        {{- include "webshell.podSecurity" .root | nindent 8 }}
+      {{- with .root.Values.imagePullSecrets }}
+      imagePullSecrets: {{ toJson . }}
+      {{- end }}
+      containers:
+      - name: {{ .role }}
+        image: {{ include "webshell.ownImage" .root | quote }}
+        imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        args:
+        - {{ .role }}
+        - --config=/etc/webshell/config.yaml
+        - --admin-listen=0.0.0.0:8081
+        {{- range .args }}
+        - {{ . }}
+        {{- end }}
+        env:
+        - name: WEBSHELL_NAMESPACE
+          valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+        - name: WEBSHELL_POD_NAME
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        - name: WEBSHELL_LOG_FORMAT
+          value: {{ .root.Values.log.format }}
+        - name: WEBSHELL_LOG_LEVEL
+          value: {{ .root.Values.log.level }}
+        ports:
+        {{- range $name, $port := .ports }}
+        - {name: {{ $name }}, containerPort: {{ $port }}}
+        {{- end }}
+        livenessProbe:
+          httpGet: {path: /healthz, port: admin}
+          periodSeconds: 10
+          timeoutSeconds: 5
+        readinessProbe:
+          httpGet: {path: /readyz, port: admin}
+          periodSeconds: 5
+          timeoutSeconds: 5
+        resources: {{ toJson .values.resources }}
+        securityContext:
+          {{- include "webshell.containerSecurity" .root | nindent 10 }}
+        volumeMounts:
+        - {name: config, mountPath: /etc/webshell, readOnly: true}
+      volumes:
+      - name: config
+        configMap: {name: webshell-config}
+      {{- with .values.nodeSelector }}
+      nodeSelector: {{ toJson . }}
+      {{- end }}
+      {{- with .values.tolerations }}
+      tolerations: {{ toJson . }}
+      {{- end }}
+      {{- with .values.affinity }}
+      affinity: {{ toJson . }}
+      {{- end }}
+{{- end }}
+
+{{/* The binding of an admission policy: whatever fails, or cannot be judged, is refused. Takes the context and the name. */}}
+{{- define "webshell.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "webshell.labels" (dict "root" .root "name" "webshell") | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end }}
+
+{{/* A text in CEL's quotes. */}}
+{{- define "webshell.cel" -}}
+'{{ . | replace `\` `\\` | replace "'" `\'` }}'
+{{- end }}
+
+{{- define "webshell.celList" -}}
+[{{ range $i, $text := . }}{{ if $i }}, {{ end }}{{ include "webshell.cel" $text }}{{ end }}]
+{{- end }}
+
+{{/* namespaceSelector as CEL over variables.labels. */}}
+{{- define "webshell.namespaceSelected" -}}
+{{- $terms := list }}
+{{- $selector := .Values.namespaceSelector | default dict }}
+{{- range $key, $value := $selector.matchLabels }}
+{{- $terms = append $terms (printf "variables.labels[?%s].orValue('') == %s" (include "webshell.cel" $key) (include "webshell.cel" $value)) }}
+{{- end }}
+{{- range $selector.matchExpressions }}
+{{- $key := include "webshell.cel" .key }}
+{{- $in := printf "(%s in variables.labels && variables.labels[%s] in %s)" $key $key (include "webshell.celList" (.values | default list)) }}
+{{- $has := printf "(%s in variables.labels)" $key }}
+{{- $terms = append $terms (get (dict "In" $in "NotIn" (print "!" $in) "Exists" $has "DoesNotExist" (print "!" $has)) .operator) }}
+{{- end }}
+{{- join " && " $terms | default "true" }}
+{{- end }}
