@@ -1,0 +1,86 @@
+// From nothing to a terminal, as those who install it, who apply a WebShell, and who open it see it.
+
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { startSshd } from '../browser/support/sshd.js';
+import { apply, condition, createNamespace, eventually, get, kubectl } from './support/cluster.js';
+import { install } from './support/installation.js';
+import { ADDRESS, ping, VM_ADDRESS } from './support/place.js';
+import { InstalledStage, User } from './support/user.js';
+
+const PARENT = { 'route.parentRefs[0].name': 'traefik', 'route.parentRefs[0].namespace': 'traefik' };
+
+/** The ways to install it, and where a shell is then. */
+const WAYS = [
+  {
+    name: 'a host for all namespaces, by Ingress',
+    values: { 'route.mode': 'Path', 'route.kind': 'Ingress' },
+    url: (namespace, name) => `https://shell.test/${namespace}/${name}/`,
+  },
+  {
+    name: 'a host for each namespace, by HTTPRoute',
+    values: { 'route.mode': 'Host', 'route.kind': 'HTTPRoute', ...PARENT },
+    url: (namespace, name) => `https://${namespace}.shell.test/${namespace}/${name}/`,
+  },
+];
+
+/** What of the product's stands in a namespace. */
+const KINDS = 'configmaps,serviceaccounts,rolebindings,deployments,services,ingresses,httproutes,networkpolicies';
+const ours = async (namespace) => {
+  const args = [KINDS, '--namespace', namespace, '--selector=app.kubernetes.io/part-of=webshell'];
+  return (await get(...args)).items.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+};
+
+for (const { name, values, url } of WAYS) {
+  suite(name, () => {
+    test('Helm, kubectl and a browser lead to a terminal on the machine, and away from it', async (t) => {
+      await install(t, { 'route.host': 'shell.test', 'test.connectTo': `${ADDRESS}:443`, ...values });
+      const namespace = await createNamespace(t);
+      const sshd = await startSshd(t, { address: VM_ADDRESS });
+      await apply(sshd.manifests({ namespace, name: 'db-1', terminal: { command: sshd.bash } }));
+      await condition(namespace, 'db-1', 'Ready', 'True');
+      const address = url(namespace, 'db-1');
+      const { status } = await get('webshell', 'db-1', '--namespace', namespace);
+      assert.equal(status.url, address);
+
+      const user = await User.create(namespace);
+      const stage = await InstalledStage.set(t);
+      // The ingress controller accepts a route some moments before it serves it.
+      await ping('https://shell.test/-/ping', new URL('../-/ping', address).href);
+      const terminal = await stage.visit(address);
+      await stage.logsIn(terminal.page, await user.token());
+      await terminal.is('connected');
+      assert.equal(terminal.page.url(), address);
+      await terminal.prompts();
+      await terminal.enters('echo six times seven is $((6 * 7)), said $$');
+      const [, shell] = await terminal.shows(/six times seven is 42, said (\d+)/);
+
+      const { cols: wider } = await terminal.size();
+      await terminal.page.setViewportSize({ width: 700, height: 400 });
+      await eventually('the terminal is narrower', async () => (await terminal.size()).cols < wider);
+      const { rows, cols } = await terminal.size();
+      await terminal.enters('stty size');
+      await terminal.shows(`${rows} ${cols}`);
+      await terminal.reload();
+      await terminal.enters('echo this is still $$');
+      await terminal.shows(`this is still ${shell}`);
+
+      const before = await get('configmaps,deployments,services,ingresses,httproutes', '--namespace', namespace);
+      await apply(sshd.manifests({ namespace, name: 'db-2', terminal: { command: sshd.bash } }));
+      await condition(namespace, 'db-2', 'Ready', 'True');
+      await terminal.enters('echo a second shell ends none');
+      await terminal.shows('a second shell ends none');
+      const after = await get('configmaps,deployments,services,ingresses,httproutes', '--namespace', namespace);
+      const versions = ({ items }) => items.map(({ kind, metadata }) => [kind, metadata.name, metadata.generation]);
+      assert.deepEqual(versions(after), versions(before), 'a second WebShell changes no object of the namespace');
+
+      await kubectl(['delete', 'webshell', 'db-1', '--namespace', namespace]);
+      await terminal.says('The WebShell was deleted.');
+      await kubectl(['delete', 'webshell', 'db-2', '--namespace', namespace]);
+      await eventually(
+        async () => `the namespace is clean; there are ${await ours(namespace)}`,
+        async () => (await ours(namespace)).length === 0,
+      );
+    });
+  });
+}
