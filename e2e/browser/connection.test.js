@@ -93,19 +93,20 @@ test('a reload within vim shows the same screen, and vim goes on', async (t) => 
   const { terminal } = await demo(t);
   await terminal.enters("seq 100 > file; vim -u NONE -N -i NONE -c 'set number hlsearch background=dark' -c '/5' file");
   await terminal.shows(/^ +7 7$/);
-  await terminal.types('ihello ');
-  await terminal.shows('hello');
+  await terminal.types('ihello-');
+  // The last key, too: the screen must be at rest when it is read.
+  await terminal.shows('hello-5');
   const screen = await terminal.screen();
   assert.equal(screen.buffer, 'alternate');
   await terminal.reload();
   assert.deepEqual(await terminal.screen(), screen);
-  await terminal.types('world ');
-  await terminal.shows('hello world');
+  await terminal.types('world-');
+  await terminal.shows('hello-world-5');
   await terminal.presses('Escape');
   await terminal.enters(':wq');
   await terminal.prompts();
   await terminal.enters('clear; grep hello file');
-  await terminal.shows(/^hello world \d+$/);
+  await terminal.shows(/^hello-world-\d+$/);
 });
 
 test('another tab takes over, and the first takes back', async (t) => {
