@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
+    signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
+        // As `webshell local` does: a signal that whoever started us has ignored is no longer ignored by programs either.
+        let _ = signal(SignalKind::interrupt()).unwrap();
         let demo = Demo::start(&CancellationToken::new()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("known_hosts"), demo.known_hosts_line()).unwrap();
