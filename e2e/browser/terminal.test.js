@@ -12,31 +12,37 @@ async function starts(terminal, program) {
   await terminal.shows(/^started$/);
 }
 
-/** Asks the far side for its size until it is the page's. */
+let asked = 0;
+
+/** Asks the far side for its size until it is the page's, which may be changing still. */
 async function sizesAgree(terminal) {
-  const { cols, rows } = await terminal.size();
-  await terminal.enters(
-    `clear; until [ "$(stty size)" = "${rows} ${cols}" ]; do :; done; echo "agreed on $(stty size)"`,
+  return until(
+    async () => `far side and page, of ${JSON.stringify(await terminal.size())}, agree on the size`,
+    async () => {
+      asked += 1;
+      await terminal.enters(`clear; echo "answer ${asked}: $(stty size)"`);
+      const [, rows, cols] = (await terminal.shows(new RegExp(`^answer ${asked}: (\\d+) (\\d+)$`))).map(Number);
+      const size = await terminal.size();
+      return rows === size.rows && cols === size.cols && size;
+    },
   );
-  await terminal.shows(`agreed on ${rows} ${cols}`);
-  return { cols, rows };
 }
 
 test('the far side has the size of the window, also after resizing and with larger text', async (t) => {
   const { terminal, page } = await demo(t);
   const first = await sizesAgree(terminal);
+  const becomes = (what, condition) => until(`the terminal is ${what}`, async () => condition(await terminal.size()));
   await page.setViewportSize({ width: 1200, height: 500 });
-  await until('the terminal is wider', async () => (await terminal.size()).cols > first.cols);
-  const wide = await sizesAgree(terminal);
-  assert.ok(wide.rows < first.rows);
+  await becomes('wider and lower', ({ cols, rows }) => cols > first.cols && rows < first.rows);
+  await sizesAgree(terminal);
   await page.setViewportSize({ width: 600, height: 700 });
-  await until('the terminal is narrower', async () => (await terminal.size()).cols < first.cols);
+  await becomes('narrower and higher', ({ cols, rows }) => cols < first.cols && rows > first.rows);
   const narrow = await sizesAgree(terminal);
   for (let i = 0; i < 4; i++) await terminal.presses('Control+=');
-  await until('larger text leaves less room', async () => (await terminal.size()).rows < narrow.rows - 5);
+  await becomes('of larger text, for which there is less room', ({ rows }) => rows < narrow.rows - 5);
   await sizesAgree(terminal);
   await terminal.presses('Control+0');
-  await until('the usual size is back', async () => (await terminal.size()).rows === narrow.rows);
+  await becomes('of the usual size again', ({ rows }) => rows === narrow.rows);
 });
 
 test('the shell knows the size before its first prompt', async (t) => {
