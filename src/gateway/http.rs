@@ -5,19 +5,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::Incoming,
     header::{
         CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT,
         SEC_WEBSOCKET_PROTOCOL, UPGRADE,
     },
+    http::request::Parts,
     upgrade::OnUpgrade,
 };
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{page, server::Peer, stream::UpgradedStream};
+use super::{
+    headers::{self, Reach},
+    page,
+    server::Peer,
+    stream::UpgradedStream,
+};
+use crate::telemetry::metrics::HttpMetrics;
 
 /// How long a client may take to send a body, and how long hyper may take to hand over an upgraded connection.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -58,6 +65,13 @@ impl BodyError {
 
 // === requests ===
 
+/// A request's head, its body, and its connection where that may be taken over.
+pub fn split(request: Request<Incoming>) -> (Parts, Incoming, Option<OnUpgrade>) {
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove();
+    (parts, body, upgrade)
+}
+
 /// The whole body, within bounds of size (`most` bytes) and time.
 ///
 /// # Errors
@@ -84,6 +98,13 @@ pub fn texts(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<
 }
 
 // === answers ===
+
+/// Gives an answer the headers that every one of a site has, and counts it.
+pub fn finish(mut answer: Answer, reach: Reach, metrics: &HttpMetrics) -> Answer {
+    headers::add(answer.headers_mut(), reach);
+    metrics.answered(answer.status().as_u16());
+    answer
+}
 
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Answer {
@@ -131,17 +152,17 @@ fn body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) 
 
 // === WebSockets ===
 
-/// Agrees to a WebSocket; `accept` proves that its key was read. `None` where that is no value of a header.
-pub fn switching(accept: String, subprotocol: Option<&'static str>) -> Option<Answer> {
+/// Agrees to a WebSocket; `accept` proves that its key was read.
+pub fn switching(accept: HeaderValue, subprotocol: Option<&'static str>) -> Answer {
     let mut answer = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.try_into().ok()?);
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(subprotocol) = subprotocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
-    Some(answer)
+    answer
 }
 
 /// Hands the connection to `serve` once the answer is sent, in a task that `tasks` tracks. Its place among the connections

@@ -1,4 +1,4 @@
-//! The shells that one may open, as JSON. Pure.
+//! The shells that one may open, as JSON: a gateway's list, and the form that the portal's has, too. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,27 @@ use crate::catalog::{Catalog, Entry, ShellKey};
 /// The answer to `GET …/-/shells`.
 #[derive(Debug, Serialize)]
 pub struct List<'a> {
-    shells: Vec<Shell<'a>>,
+    /// One for each shell.
+    pub shells: Vec<Row<'a>>,
 }
 
+/// A shell in the list.
 #[derive(Debug, Serialize)]
-struct Shell<'a> {
+pub struct Row<'a> {
     namespace: &'a str,
     name: &'a str,
-    path: String,
+    url: String,
     target: &'a str,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    /// `url` is where its page is, a path or a whole address; `trouble` what keeps it from being ready.
+    pub fn new(key: &'a ShellKey, url: String, target: &'a str, trouble: Option<&'a str>) -> Self {
+        Self { namespace: &key.namespace, name: &key.name, url, target, ready: trouble.is_none(), message: trouble }
+    }
 }
 
 /// The shells of `catalog` within `scope` that are among the `visible`, by namespace and name.
@@ -31,7 +40,11 @@ pub fn list<'a>(catalog: &'a Catalog, scope: Scope<'_>, visible: &BTreeSet<&Shel
         Scope::Namespace(namespace) => entry.key.namespace == namespace,
     };
     let shells = catalog.shells.values().filter(within).filter(|entry| visible.contains(&entry.key));
-    List { shells: shells.map(shell).collect() }
+    let row = |entry: &'a Entry| {
+        let trouble = entry.access.as_ref().err().map(String::as_str);
+        Row::new(&entry.key, format!("/{}/", entry.key), &entry.target, trouble)
+    };
+    List { shells: shells.map(row).collect() }
 }
 
 /// The namespaces that have shells, by name.
@@ -39,18 +52,6 @@ pub fn namespaces(catalog: &Catalog) -> Vec<&str> {
     let mut namespaces: Vec<_> = catalog.shells.keys().map(|key| key.namespace.as_str()).collect();
     namespaces.dedup();
     namespaces
-}
-
-fn shell(entry: &Entry) -> Shell<'_> {
-    let message = entry.access.as_ref().err().map(String::as_str);
-    Shell {
-        namespace: &entry.key.namespace,
-        name: &entry.key.name,
-        path: format!("/{}/", entry.key),
-        target: &entry.target,
-        ready: message.is_none(),
-        message,
-    }
 }
 
 #[cfg(test)]
@@ -74,14 +75,14 @@ mod tests {
         assert_eq!(
             serde_json::to_value(list(&catalog, Scope::Namespace("team-b"), &all)).unwrap(),
             json!({"shells": [{
-                "namespace": "team-b", "name": "web", "path": "/team-b/web/", "target": "ops@10.0.0.1:22",
+                "namespace": "team-b", "name": "web", "url": "/team-b/web/", "target": "ops@10.0.0.1:22",
                 "ready": false, "message": "Secret team-a/x is missing; create it",
             }]})
         );
         assert_eq!(list(&catalog, Scope::All, &all).shells.len(), 3);
         assert_eq!(list(&catalog, Scope::Namespace("nobody"), &all).shells.len(), 0);
         let one = catalog.shells.keys().take(1).collect();
-        assert_eq!(list(&catalog, Scope::All, &one).shells[0].path, "/team-a/db-1/");
+        assert_eq!(list(&catalog, Scope::All, &one).shells[0].url, "/team-a/db-1/");
         assert_eq!(list(&catalog, Scope::All, &one).shells.len(), 1);
         assert_eq!(namespaces(&catalog), ["team-a", "team-b"]);
     }

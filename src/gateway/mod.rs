@@ -1,8 +1,8 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
 //!
 //! [`Gateway`] runs it: [`server`] accepts connections, [`site`] answers browsers ([`routes`], [`origin`], [`login`],
-//! [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`] and [`page`] have what answers are made of), [`terminal`] and
-//! [`ping`] speak on WebSockets, and [`admin`] answers operators.
+//! [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`], [`refusal`] and [`page`] have what answers are made of),
+//! [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
 pub mod admin;
 pub mod drain;
@@ -16,6 +16,7 @@ pub mod login;
 pub mod origin;
 pub mod page;
 pub mod ping;
+pub mod refusal;
 pub mod routes;
 pub mod server;
 pub mod site;

@@ -5,9 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use hyper::{
     Method, Request, StatusCode,
     body::Incoming,
-    header::{
-        ALLOW, CONNECTION, COOKIE, HOST, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
-    },
+    header::{COOKIE, HOST, HeaderValue, ORIGIN, SET_COOKIE},
     http::request::Parts,
     upgrade::OnUpgrade,
 };
@@ -23,12 +21,13 @@ use super::{
     form::field,
     forwarded,
     guard::{Guard, Undecided, Verdict},
-    headers::{self, Reach},
-    http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
+    headers::Reach,
+    http::{self, Answer, X_FORWARDED_FOR, single, texts},
     list,
-    login::{Auth, PortalLogins, portal},
+    login::{Auth, PortalLogins},
     origin::{self, Origins},
     page, ping,
+    refusal::Refusal,
     routes::{self, Route, Scope},
     server::{Handler, Peer},
     terminal::{self, Connection, Mode, Terminals},
@@ -74,45 +73,6 @@ pub struct Site {
     pub draining: CancellationToken,
 }
 
-/// Why a request is not answered as it wishes.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("there is nothing at this address")]
-    NotFound,
-    #[error("this address does not take this method")]
-    Method(&'static str),
-    #[error(transparent)]
-    Origin(#[from] origin::Refusal),
-    #[error(transparent)]
-    Handshake(#[from] upgrade::Refusal),
-    #[error("log in first: open the address that the gateway printed")]
-    NotLoggedIn,
-    /// The same, with the address where one logs in.
-    #[error("log in first at {0}")]
-    LogInAt(String),
-    /// A log-in failed that a person is looking at, who may try again at the address.
-    #[error("{0}")]
-    LogIn(portal::Refusal, String),
-    #[error("a ticket comes from the portal's own page only")]
-    NotThePortal,
-    #[error("the ticket is wrong or was used before; the gateway has printed the next one")]
-    Ticket,
-    #[error("there is no WebShell {0} here")]
-    UnknownShell(ShellKey),
-    #[error("you may not open WebShell {0}; it takes the right to create webshells/connect of that name")]
-    Forbidden(ShellKey),
-    #[error(transparent)]
-    Undecided(#[from] Undecided),
-    #[error("the gateway is stopping; try again in a moment")]
-    Draining,
-    #[error(transparent)]
-    Body(#[from] BodyError),
-    #[error("the body must be JSON such as {{\"ticket\": \"…\"}}")]
-    NoTicket,
-    #[error("the gateway is at fault; its log says more")]
-    Internal,
-}
-
 #[derive(Deserialize)]
 struct LogIn {
     ticket: String,
@@ -122,13 +82,9 @@ struct LogIn {
 
 impl Handler for Site {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
-        let (mut parts, body) = request.into_parts();
-        let upgrade = parts.extensions.remove();
+        let (parts, body, upgrade) = http::split(request);
         let answer = self.answer(&parts, body, upgrade, peer).await;
-        let mut answer = answer.unwrap_or_else(|refusal| refusal.into_answer());
-        headers::add(answer.headers_mut(), self.reach());
-        self.metrics.answered(answer.status().as_u16());
-        answer
+        http::finish(answer.unwrap_or_else(Refusal::into_answer), self.reach(), &self.metrics)
     }
 }
 
@@ -163,7 +119,14 @@ impl Site {
             Route::Session => self.who_am_i(parts),
             Route::Login(scope) => self.send_to_portal(parts, scope),
             Route::Shells(scope) => self.list(parts, scope).await,
-            Route::Ping(scope) => self.ping(parts, upgrade, peer, scope),
+            Route::Ping(scope) => {
+                let namespace = match scope {
+                    Scope::All => "-",
+                    Scope::Namespace(namespace) => namespace,
+                };
+                let identity = format!("{namespace}/{}", self.instance);
+                Ok(ping::answer(parts, upgrade, peer, identity, &self.tasks)?)
+            }
             Route::Terminal(shell) => self.terminal(parts, upgrade, peer, shell).await,
         }
     }
@@ -296,18 +259,6 @@ impl Site {
         http::json(StatusCode::OK, &list::list(&catalog, scope, &visible)).ok_or(Refusal::Internal)
     }
 
-    fn ping(&self, parts: &Parts, upgrade: Option<OnUpgrade>, peer: Peer, scope: Scope<'_>) -> Result<Answer, Refusal> {
-        let accept = upgrade::accept(parts)?;
-        let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
-        let namespace = match scope {
-            Scope::All => "-",
-            Scope::Namespace(namespace) => namespace,
-        };
-        let identity = format!("{namespace}/{}", self.instance);
-        http::switch(&self.tasks, upgrade, peer, move |stream| async move { ping::serve(stream, &identity).await });
-        http::switching(accept, None).ok_or(Refusal::Internal)
-    }
-
     async fn terminal(
         &self,
         parts: &Parts,
@@ -336,12 +287,12 @@ impl Site {
             let socket = ServerBuilder::new().limits(limits).serve(stream);
             terminal::serve(socket, mode, connection, &terminals).await;
         });
-        http::switching(accept, subprotocol).ok_or(Refusal::Internal)
+        Ok(http::switching(accept, subprotocol))
     }
 
     /// All that stands between a request and a terminal, and whether a session may be begun there: one that lives may be
     /// gone on with also while nobody can tell.
-    async fn admit(&self, parts: &Parts, shell: &ShellKey) -> Result<(String, Mode, Arc<User>, bool), Refusal> {
+    async fn admit(&self, parts: &Parts, shell: &ShellKey) -> Result<(HeaderValue, Mode, Arc<User>, bool), Refusal> {
         let accept = upgrade::accept(parts)?;
         self.check_origin(parts)?;
         if self.draining.is_cancelled() {
@@ -358,69 +309,6 @@ impl Site {
             return Err(Refusal::UnknownShell(shell.clone()));
         }
         Ok((accept, upgrade::mode(parts)?, user, may_begin))
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::NotFound | Self::UnknownShell(_) => StatusCode::NOT_FOUND,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) | Self::NotThePortal | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::Handshake(refusal) => refusal.status(),
-            Self::LogIn(portal::Refusal::Busy, _) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotLoggedIn | Self::LogInAt(_) | Self::LogIn(..) | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::Draining | Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Body(error) => error.status(),
-            Self::NoTicket => StatusCode::BAD_REQUEST,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// For metrics and the audit trail, where a WebSocket is refused.
-    fn cause(&self) -> &'static str {
-        match self {
-            Self::Origin(origin::Refusal::Host) => "host",
-            Self::Origin(origin::Refusal::Origin) => "origin",
-            Self::Handshake(refusal) => refusal.cause(),
-            Self::NotLoggedIn | Self::LogInAt(_) => "not-logged-in",
-            Self::UnknownShell(_) => "unknown-shell",
-            Self::Forbidden(_) => "forbidden",
-            Self::Undecided(_) => "undecided",
-            Self::Draining => "draining",
-            _ => "other",
-        }
-    }
-
-    fn into_answer(self) -> Answer {
-        let status = self.status();
-        let mut answer = match &self {
-            Self::LogInAt(path) => http::json(status, &json!({"login": path})),
-            Self::LogIn(_, again) => Some(http::html(
-                status,
-                page::message("You are not logged in", &format!("{self}."), again, "Try again"),
-            )),
-            _ => None,
-        }
-        .unwrap_or_else(|| http::text(status, &self.to_string()));
-        let headers = answer.headers_mut();
-        match self {
-            Self::Method(allow) => {
-                headers.insert(ALLOW, HeaderValue::from_static(allow));
-            }
-            Self::Handshake(upgrade::Refusal::NotWebSocket | upgrade::Refusal::Version) => {
-                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            Self::Draining | Self::Undecided(_) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            _ => {}
-        }
-        answer
     }
 }
 

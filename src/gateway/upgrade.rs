@@ -3,7 +3,9 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::{
     HeaderMap, Method, StatusCode, Version,
-    header::{CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
     http::request,
 };
 use sha1::{Digest as _, Sha1};
@@ -55,7 +57,7 @@ impl Refusal {
 ///
 /// # Errors
 /// What the request lacks.
-pub fn accept(request: &request::Parts) -> Result<String, Refusal> {
+pub fn accept(request: &request::Parts) -> Result<HeaderValue, Refusal> {
     let headers = &request.headers;
     let is_websocket = request.method == Method::GET
         && request.version == Version::HTTP_11
@@ -75,7 +77,7 @@ pub fn accept(request: &request::Parts) -> Result<String, Refusal> {
     let mut hash = Sha1::new();
     hash.update(key);
     hash.update(GUID);
-    Ok(BASE64_STANDARD.encode(hash.finalize()))
+    BASE64_STANDARD.encode(hash.finalize()).try_into().map_err(|_| Refusal::Key)
 }
 
 /// The mode in which a terminal is spoken to.
@@ -98,7 +100,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use hyper::{Request, header::HeaderValue};
+    use hyper::Request;
     use proptest::prelude::*;
 
     use super::*;
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc() {
-        assert_eq!(accept(&request(&GOOD)), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
+        assert_eq!(accept(&request(&GOOD)), Ok(HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
     }
 
     #[test]

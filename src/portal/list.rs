@@ -1,38 +1,18 @@
 //! The shells that one may open, as JSON. Pure.
 
-use serde::Serialize;
-
 use super::shells::Summary;
-use crate::{catalog::ShellKey, config::Route};
-
-/// The answer to `GET /-/shells`.
-#[derive(Debug, Serialize)]
-pub struct List<'a> {
-    shells: Vec<Shell<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Shell<'a> {
-    namespace: &'a str,
-    name: &'a str,
-    url: String,
-    target: &'a str,
-    ready: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
-}
+use crate::{
+    catalog::ShellKey,
+    config::Route,
+    gateway::list::{List, Row},
+};
 
 /// The list of `shells`, which are where `route` leads.
 pub fn list<'a>(shells: &'a [(ShellKey, Summary)], route: &Route) -> List<'a> {
-    let shell = |(key, summary): &'a (ShellKey, Summary)| Shell {
-        namespace: &key.namespace,
-        name: &key.name,
-        url: route.url(&key.namespace, &key.name),
-        target: &summary.target,
-        ready: summary.trouble.is_none(),
-        message: summary.trouble.as_deref(),
+    let row = |(key, summary): &'a (ShellKey, Summary)| {
+        Row::new(key, route.url(&key.namespace, &key.name), &summary.target, summary.trouble.as_deref())
     };
-    List { shells: shells.iter().map(shell).collect() }
+    List { shells: shells.iter().map(row).collect() }
 }
 
 #[cfg(test)]

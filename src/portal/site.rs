@@ -30,7 +30,7 @@ use crate::{
     config,
     gateway::{
         forwarded,
-        headers::{self, Reach},
+        headers::Reach,
         http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
         login::{Cookie, Sessions, sessions::Login},
         origin::{self, Origins},
@@ -129,13 +129,9 @@ impl From<String> for SecretText {
 
 impl Handler for Site {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
-        let (mut parts, body) = request.into_parts();
-        let upgrade = parts.extensions.remove();
+        let (parts, body, upgrade) = http::split(request);
         let answer = self.answer(&parts, body, upgrade, peer).await;
-        let mut answer = answer.unwrap_or_else(Refusal::into_answer);
-        headers::add(answer.headers_mut(), self.reach);
-        self.metrics.answered(answer.status().as_u16());
-        answer
+        http::finish(answer.unwrap_or_else(Refusal::into_answer), self.reach, &self.metrics)
     }
 }
 
@@ -160,7 +156,10 @@ impl Site {
             Route::Session => self.who_am_i(parts),
             Route::Shells => self.list(parts).await,
             Route::Authorize => self.authorize(parts).await,
-            Route::Ping => self.ping(parts, upgrade, peer),
+            Route::Ping => {
+                let identity = format!("-/{}", self.instance);
+                Ok(ping::answer(parts, upgrade, peer, identity, &self.tasks)?)
+            }
         }
     }
 
@@ -241,14 +240,6 @@ impl Site {
         let ticket = self.keyring.sign(order, now)?;
         let shell = wish.shell.as_ref().map(|key| key.name.as_str());
         page::ticket(&self.route.origin(wish.namespace), wish.namespace, shell, &ticket).ok_or(Refusal::Internal)
-    }
-
-    fn ping(&self, parts: &Parts, upgrade: Option<OnUpgrade>, peer: Peer) -> Result<Answer, Refusal> {
-        let accept = upgrade::accept(parts)?;
-        let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
-        let identity = format!("-/{}", self.instance);
-        http::switch(&self.tasks, upgrade, peer, move |stream| async move { ping::serve(stream, &identity).await });
-        http::switching(accept, None).ok_or(Refusal::Internal)
     }
 }
 

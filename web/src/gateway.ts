@@ -163,15 +163,14 @@ export function readShells(json: unknown): readonly Shell[] {
   const shells = (json as { shells?: unknown } | null)?.shells;
   if (!Array.isArray(shells)) return [];
   return shells.flatMap((item: Record<string, unknown> | null) => {
-    const { namespace, name, path, url, target, ready, message } = item ?? {};
-    const href = url ?? path;
-    if (typeof href !== 'string' || !(href === url ? isWeb(href) : isPath(href))) return [];
+    const { namespace, name, url, target, ready, message } = item ?? {};
+    if (typeof url !== 'string' || !(isPath(url) || isWeb(url))) return [];
     const text = (value: unknown) => (typeof value === 'string' ? value : '');
     return [
       {
         namespace: text(namespace),
         name: text(name),
-        href,
+        href: url,
         target: text(target),
         ready: ready === true,
         message: text(message),

@@ -34,18 +34,13 @@ test('the place is read from the path', () => {
   expect(placeOf('/team-a/db-1/')).toEqual({ base: '/team-a/', shell: { namespace: 'team-a', name: 'db-1' } });
 });
 
-test('what is no shell of this origin is left out of the list', () => {
+test('what is no shell is left out of the list', () => {
   const shell = { namespace: 'a', name: 'b', target: 'u@h:22', ready: true, message: '' };
-  const here = { ...shell, path: '/a/b/' };
-  const strange = [null, 3, {}, { ...shell, path: '//evil.example/' }, { ...shell, path: 'javascript:alert(1)' }];
-  expect(readShells({ shells: [...strange, here] })).toEqual([{ ...shell, href: '/a/b/' }]);
-  const there = { ...shell, url: 'https://a.shell.example.com/a/b/' };
-  const odd = [
-    { ...shell, url: 'javascript:alert(1)' },
-    { ...shell, url: '/a/b/' },
-    { ...here, url: 3 },
-  ];
-  expect(readShells({ shells: [...odd, there] })).toEqual([{ ...shell, href: there.url }]);
+  for (const url of ['/a/b/', 'https://a.shell.example.com/a/b/'])
+    expect(readShells({ shells: [{ ...shell, url }] })).toEqual([{ ...shell, href: url }]);
+  const strange = ['//evil.example/', '/\\evil.example/', 'javascript:alert(1)', 'https:///', '', 3, undefined];
+  const shells = [null, 3, {}, ...strange.map((url) => ({ ...shell, url }))];
+  expect(readShells({ shells })).toEqual([]);
   expect(readShells({})).toEqual([]);
   expect(readShells(null)).toEqual([]);
 });
