@@ -136,7 +136,21 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* The pod of the controller or the portal; takes the context, the role, its values and its ports. */}}
+{{/* The authority of the public certificate for a pod that proves routes; each takes the name of its ConfigMap. */}}
+{{- define "webshell.caVariable" -}}
+- {name: SSL_CERT_FILE, value: /etc/webshell-ca/ca.crt}
+{{- end }}
+
+{{- define "webshell.caMount" -}}
+- {name: ca, mountPath: /etc/webshell-ca, readOnly: true}
+{{- end }}
+
+{{- define "webshell.caVolume" -}}
+- name: ca
+  configMap: {name: {{ . }}}
+{{- end }}
+
+{{/* The pod of the controller or the portal; takes the context, the role, its values and its ports, and "ca" where it proves routes. */}}
 {{- define "webshell.deployment" -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -189,6 +203,9 @@ spec:
           value: {{ .root.Values.log.format }}
         - name: WEBSHELL_LOG_LEVEL
           value: {{ .root.Values.log.level }}
+        {{- with .ca }}
+        {{- include "webshell.caVariable" . | nindent 8 }}
+        {{- end }}
         ports:
         {{- range $name, $port := .ports }}
         - {name: {{ $name }}, containerPort: {{ $port }}}
@@ -206,9 +223,15 @@ spec:
           {{- include "webshell.containerSecurity" .root | nindent 10 }}
         volumeMounts:
         - {name: config, mountPath: /etc/webshell, readOnly: true}
+        {{- with .ca }}
+        {{- include "webshell.caMount" . | nindent 8 }}
+        {{- end }}
       volumes:
       - name: config
         configMap: {name: webshell-config}
+      {{- with .ca }}
+      {{- include "webshell.caVolume" . | nindent 6 }}
+      {{- end }}
       {{- with .values.nodeSelector }}
       nodeSelector: {{ toJson . }}
       {{- end }}
