@@ -14,6 +14,7 @@ pub mod config;
 pub mod controller;
 pub mod gateway;
 pub mod local;
+pub mod ping;
 pub mod policy;
 pub mod portal;
 pub mod probe;

@@ -1,5 +1,15 @@
 //! The ping that proves a route: `ping` is answered `pong!`, with a nonce by who answered.
 
+/// The question with a nonce.
+pub fn question(nonce: &str) -> String {
+    format!("ping {nonce}")
+}
+
+/// Who gave the answer to a nonce, as `<namespace>/<instance>`, or `None` where it is no answer to it.
+pub fn who_answered<'a>(text: &'a str, nonce: &str) -> Option<&'a str> {
+    text.strip_prefix("pong! ")?.strip_prefix(nonce)?.strip_prefix(' ')
+}
+
 /// A nonce's greatest length in characters.
 const MAX_NONCE: usize = 64;
 
@@ -16,7 +26,7 @@ pub fn answer(text: &str, identity: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::answer;
+    use super::{answer, question, who_answered};
 
     #[test]
     fn bare_ping() {
@@ -26,6 +36,16 @@ mod tests {
     #[test]
     fn a_nonce_comes_back_with_who_answered() {
         assert_eq!(answer("ping a-Z_9", "team-a/uid"), Some("pong! a-Z_9 team-a/uid".to_owned()));
+    }
+
+    #[test]
+    fn only_an_answer_to_the_nonce_tells_who_gave_it() {
+        let text = answer(&question("n1"), "team-a/uid").unwrap();
+        assert_eq!(who_answered(&text, "n1"), Some("team-a/uid"));
+        for nonce in ["n", "n2", "n1 team-a/uid"] {
+            assert_eq!(who_answered(&text, nonce), None, "{nonce}");
+        }
+        assert_eq!(who_answered("pong!", "n1"), None);
     }
 
     #[test]
