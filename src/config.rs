@@ -94,6 +94,9 @@ pub struct Route {
     /// The Secret with the certificate, in the WebShells' namespaces; without it, the ingress controller's default.
     #[serde(default)]
     pub tls_secret_name: Option<String>,
+    /// Whether the controller pings gateways by the way that browsers take, to prove it.
+    #[serde(default = "default_probe")]
+    pub probe: bool,
     /// The Gateways (of the Gateway API) that HTTPRoutes attach to.
     #[serde(default)]
     pub parent_refs: Vec<ParentRef>,
@@ -227,6 +230,10 @@ fn default_login_lifetime() -> Duration {
     Duration::from_secs(8 * 3600)
 }
 
+fn default_probe() -> bool {
+    true
+}
+
 fn default_pull_policy() -> String {
     "IfNotPresent".to_owned()
 }
@@ -305,6 +312,12 @@ impl Route {
         format!("{}/{namespace}/{name}/", self.origin(namespace))
     }
 
+    /// Where a namespace's gateway answers a ping.
+    pub fn ping_url(&self, namespace: &str) -> String {
+        // http becomes ws, and https wss.
+        format!("{}/{namespace}/-/ping", self.origin(namespace).replacen("http", "ws", 1))
+    }
+
     fn origin_of(&self, host: &str) -> String {
         let scheme = match self.scheme {
             Scheme::Http => "http",
@@ -328,6 +341,7 @@ mod tests {
         assert_eq!(config.network_policy, NetworkPolicy::Ports);
         assert_eq!(config.route.url("team-a", "db-1"), "https://team-a.shell.example.com/team-a/db-1/");
         assert_eq!(config.route.portal_origin(), "https://shell.example.com");
+        assert_eq!(config.route.ping_url("team-a"), "wss://team-a.shell.example.com/team-a/-/ping");
     }
 
     #[test]
@@ -336,6 +350,7 @@ mod tests {
         let route: Route = parse("route", text).unwrap();
         assert_eq!(route.url("team-a", "db-1"), "http://localhost:8080/team-a/db-1/");
         assert_eq!(route.origin("team-a"), route.portal_origin());
+        assert_eq!(route.ping_url("team-a"), "ws://localhost:8080/team-a/-/ping");
     }
 
     #[test]

@@ -82,6 +82,26 @@ pub fn tls() -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+// === impl PingError ===
+
+impl PingError {
+    /// Which kind of error it is, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoAddress(_) => "dns",
+            Self::Refused(_) => "refused",
+            Self::Unreachable(..) => "unreachable",
+            Self::Untrusted(_) => "certificate",
+            Self::Tls(_) => "tls",
+            Self::Status(_) => "status",
+            Self::NotWebSocket => "not-websocket",
+            Self::Closed => "closed",
+            Self::Stranger => "stranger",
+            Self::Silence => "timeout",
+        }
+    }
+}
+
 // === impl Way ===
 
 impl Way {

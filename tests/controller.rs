@@ -574,6 +574,7 @@ async fn an_empty_cache_removes_nothing() {
         metrics,
         rollouts: Default::default(),
         failures: Default::default(),
+        probes: Default::default(),
         counted: Default::default(),
     };
     // The root is known, the WebShell is not: its watch is behind.

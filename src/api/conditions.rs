@@ -41,8 +41,14 @@ pub mod reasons {
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): the container ends again and again.
     pub const CRASHING: &str = "Crashing";
-    /// [`ROUTE_READY`](super::ROUTE_READY): the ingress controller has taken it.
+    /// [`ROUTE_READY`](super::ROUTE_READY): the gateway answers at its public URL; where nobody asks it there, the ingress
+    /// controller has taken the route.
     pub const ROUTED: &str = "Routed";
+    /// [`ROUTE_READY`](super::ROUTE_READY): the gateway has not answered at its public URL yet.
+    pub const PROBING: &str = "Probing";
+    /// [`ROUTE_READY`](super::ROUTE_READY): the ingress controller has taken the route, but the controller gets no answer of the
+    /// gateway at its public URL.
+    pub const PROBE_FAILED: &str = "ProbeFailed";
     /// [`ROUTE_READY`](super::ROUTE_READY): no ingress controller has said anything of it.
     pub const NOT_REPORTED: &str = "NotReported";
     /// [`ROUTE_READY`](super::ROUTE_READY): the ingress controller refuses it.

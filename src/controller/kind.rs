@@ -8,6 +8,8 @@ use k8s_openapi::api::{
 };
 use kube::core::ApiResource;
 
+use crate::config::RouteKind;
+
 /// A kind of object, of which a namespace has at most one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -41,6 +43,15 @@ impl Kind {
         Self::HttpRoute,
         Self::Deployment,
     ];
+
+    /// The kind of routes that an installation makes, if it makes any.
+    pub fn of_routes(kind: RouteKind) -> Option<Self> {
+        match kind {
+            RouteKind::Ingress => Some(Self::Ingress),
+            RouteKind::HttpRoute => Some(Self::HttpRoute),
+            RouteKind::None => None,
+        }
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {

@@ -25,6 +25,7 @@ pub struct ControllerMetrics {
     queue: Gauge,
     writes: Family<Labels<2>, Counter>,
     conditions: Family<Labels<2>, Gauge>,
+    probes: Family<Labels<1>, Counter>,
 }
 
 // === impl ControllerMetrics ===
@@ -40,6 +41,7 @@ impl Default for ControllerMetrics {
             queue: Gauge::default(),
             writes: Family::default(),
             conditions: Family::default(),
+            probes: Family::default(),
         }
     }
 }
@@ -55,6 +57,7 @@ impl ControllerMetrics {
         registry.register("reconcile_queue", "Namespaces that wait for a reconcile", self.queue.clone());
         registry.register("api_writes", "Writes to the API server by verb and resource", self.writes.clone());
         registry.register("webshells", "WebShells by condition and status", self.conditions.clone());
+        registry.register("route_probes", "Pings through the public URLs of gateways by outcome", self.probes.clone());
         registry
     }
 
@@ -86,6 +89,11 @@ impl ControllerMetrics {
     /// Adds to the number of WebShells with a condition in a status.
     pub fn count(&self, condition: &'static str, status: &'static str, change: i64) {
         self.conditions.get_or_create(&[("condition", condition), ("status", status)]).inc_by(change);
+    }
+
+    /// Counts a ping through a public URL.
+    pub fn probed(&self, outcome: &'static str) {
+        self.probes.get_or_create(&[("outcome", outcome)]).inc();
     }
 }
 
@@ -121,6 +129,7 @@ mod tests {
         metrics.wrote("apply", "Service");
         metrics.count("Ready", "True", 2);
         metrics.count("Ready", "True", -1);
+        metrics.probed("proved");
         let text = text(&metrics);
         for line in [
             "webshell_leader 1",
@@ -130,6 +139,7 @@ mod tests {
             "webshell_reconcile_queue 3",
             "webshell_api_writes_total{verb=\"apply\",resource=\"Service\"} 1",
             "webshell_webshells{condition=\"Ready\",status=\"True\"} 1",
+            "webshell_route_probes_total{outcome=\"proved\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
         }

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod backoff;
 pub mod build;
 pub mod digest;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod kind;
 pub mod lease;
 pub mod metrics;
 pub mod observe;
+pub mod probe;
 pub mod reconcile;
 pub mod rollout;
 pub mod state;
@@ -32,7 +34,7 @@ use kube::{
 };
 use kube_lease_manager::LeaseManagerError;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
@@ -42,6 +44,7 @@ use self::{
     kind::Kind,
     lease::Leadership,
     metrics::ControllerMetrics,
+    probe::Probes,
     reconcile::{Context, Failures},
     rollout::Rollouts,
     state::Cache,
@@ -224,6 +227,7 @@ impl Controller {
             metrics,
             rollouts: Rollouts::default(),
             failures: Failures::default(),
+            probes: Probes::default(),
             counted: Mutex::default(),
         };
         Ok(Self { context: Arc::new(context), watches })
@@ -236,7 +240,9 @@ impl Controller {
     pub async fn run(self, stop: &CancellationToken) -> Result<(), ControllerError> {
         let Self { context, watches } = self;
         context.metrics.leads();
-        let (store, requests) = watches.start(&context.cache);
+        let (store, mut requests) = watches.start(&context.cache);
+        let (news, proved) = mpsc::channel(1);
+        requests.push(watch::requests(proved));
         let requests = requests.take_until(stop.clone().cancelled_owned());
         let reconciles = kube::runtime::applier(
             |object, context| Box::pin(reconcile::reconcile(object, context)),
@@ -257,6 +263,7 @@ impl Controller {
         }));
         tokio::select! {
             () = reconciles.as_mut() => return if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::Ended) },
+            never = probe::run(&context, news) => match never {},
             () = stop.cancelled() => {}
         }
         if timeout(LAST_RECONCILES, reconciles).await.is_err() {

@@ -65,7 +65,8 @@ pub fn shell(object: &DynamicObject, config: &Config) -> Option<Observed> {
 
 /// A pod of a gateway.
 pub fn pod(object: &v1::Pod) -> Option<Observed> {
-    observed(&object.metadata, Fact::Pod(Pod { trouble: pod_trouble(object) }))
+    let uid = object.metadata.uid.as_deref()?.into();
+    observed(&object.metadata, Fact::Pod(Pod { uid, trouble: pod_trouble(object) }))
 }
 
 /// An object of ours.

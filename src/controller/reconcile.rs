@@ -19,9 +19,11 @@ use tracing::{debug, info, warn};
 use super::{
     api::{CallError, Server},
     apply::{self, Applied},
+    backoff,
     events::Events,
     metrics::ControllerMetrics,
     observe::{self, FIELD_MANAGER},
+    probe::{self, Outcome, Probes, Way},
     rollout::Rollouts,
     state::{Cache, Namespace, Shell, Source},
     status::{Shared, Status},
@@ -33,10 +35,6 @@ const STATUSES_AT_ONCE: usize = 8;
 
 /// How long a gateway's replacement waits before it asks again whether it may begin.
 const ROLLOUT_PAUSE: Duration = Duration::from_secs(5);
-
-/// The pauses after failures: the first, doubled each time, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// The longest name of a pod whose entry is cleared: with a prefix it is a field manager, which has 128 bytes at most.
 const MAX_POD_NAME: usize = 100;
@@ -61,6 +59,8 @@ pub struct Context {
     pub rollouts: Rollouts,
     /// Failures in a row, by namespace.
     pub failures: Failures,
+    /// Whether gateways answer at their public URLs.
+    pub probes: Probes,
     /// How many WebShells have which condition, by namespace, as far as they are counted in the metrics.
     pub counted: Mutex<HashMap<Box<str>, Counts>>,
 }
@@ -94,6 +94,7 @@ impl Context {
         self.cache.begin(namespace);
         self.failures.forget(namespace);
         self.rollouts.end(namespace);
+        self.probes.forget(namespace);
         count(self, namespace, Counts::new());
     }
 }
@@ -119,14 +120,13 @@ impl Error {
 // === impl Failures ===
 
 impl Failures {
-    /// How long to wait after one more failure: exponential, with up to half taken off by `random`, so that namespaces which failed
-    /// together do not come back together.
+    /// How long to wait after one more failure.
     fn pause(&self, namespace: &str, random: u32) -> Duration {
         let mut failures = self.0.lock();
         let count = failures.entry(namespace.into()).or_default();
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(*count)).min(LONGEST_PAUSE);
+        let pause = backoff::pause(*count, random);
         *count = count.saturating_add(1);
-        pause.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
+        pause
     }
 
     fn forget(&self, namespace: &str) {
@@ -169,6 +169,7 @@ async fn run(namespace: &str, context: &Context) -> Result<Action, Error> {
     let state = context.cache.begin(namespace);
     let Some(itself) = state.itself.filter(|itself| !itself.terminating) else {
         // Whatever is in it goes with it.
+        context.probes.forget(namespace);
         count(context, namespace, Counts::new());
         return Ok(Action::await_change());
     };
@@ -179,27 +180,39 @@ async fn run(namespace: &str, context: &Context) -> Result<Action, Error> {
             applied => (applied?, Ok(())),
         }
     } else {
+        context.probes.forget(namespace);
         (Applied::default(), apply::remove(context, namespace, &state).await)
     };
-    let statuses = write_statuses(context, namespace, &applied).await;
+    let state = context.cache.get(namespace);
+    let route = &context.config.route;
+    let way =
+        if wanted && route.probe { context.probes.look(namespace, Way::of(route.kind, &state)) } else { Outcome::Off };
+    let statuses = write_statuses(context, namespace, &state, &applied, &way).await;
     removed?;
     statuses?;
     match applied.error {
         Some(error) => Err(error.into()),
         None if applied.waits => Ok(Action::requeue(ROLLOUT_PAUSE)),
+        // A ping that comes to nothing must not hold statuses up.
+        None if way == (Outcome::Pending { late: false }) => Ok(Action::requeue(probe::GRACE)),
         None => Ok(Action::await_change()),
     }
 }
 
 /// Writes each status that is not as it should be.
-async fn write_statuses(context: &Context, namespace: &str, applied: &Applied) -> Result<(), Error> {
-    let state = context.cache.get(namespace);
-    let shared = Shared::new(&context.config, namespace, &state, &applied.refused);
+async fn write_statuses(
+    context: &Context,
+    namespace: &str,
+    state: &Namespace,
+    applied: &Applied,
+    way: &Outcome,
+) -> Result<(), Error> {
+    let shared = Shared::new(&context.config, namespace, state, &applied.refused, way);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut counts = Counts::new();
     let mut changed = Vec::new();
     for (name, shell) in &state.shells {
-        let status = Status::new(&shared, name, shell, &state, &now);
+        let status = Status::new(&shared, name, shell, state, &now);
         let credentials = shell.seen(CREDENTIALS_RESOLVED).map(|seen| (CREDENTIALS_RESOLVED, known(&seen.status)));
         for key in status.conditions.iter().map(|said| (said.type_, said.status)).chain(credentials) {
             *counts.entry(key).or_default() += 1;
@@ -211,7 +224,7 @@ async fn write_statuses(context: &Context, namespace: &str, applied: &Applied) -
     count(context, namespace, counts);
     let writes = changed.into_iter().map(|(name, shell, status)| write(context, namespace, name, shell, status));
     let written: Vec<_> = stream::iter(writes).buffer_unordered(STATUSES_AT_ONCE).collect().await;
-    clear_gone_pods(context, namespace, &state).await?;
+    clear_gone_pods(context, namespace, state).await?;
     written.into_iter().collect()
 }
 
@@ -287,13 +300,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_bound_and_are_never_all_the_same() {
+    fn each_namespace_waits_longer_until_it_succeeds() {
         let failures = Failures::default();
-        let pauses: Vec<_> = (0..12).map(|_| failures.pause("team-a", 0)).collect();
-        assert_eq!(pauses[..4], [1, 2, 4, 8].map(Duration::from_secs));
-        assert_eq!(pauses[11], LONGEST_PAUSE);
+        let pauses = [(); 3].map(|()| failures.pause("team-a", 0));
+        assert_eq!(pauses, [1, 2, 4].map(Duration::from_secs));
+        assert_eq!(failures.pause("team-b", 0), pauses[0], "each namespace has its own");
         failures.forget("team-a");
-        assert_eq!(failures.pause("team-a", u32::MAX), FIRST_PAUSE / 2);
-        assert_eq!(failures.pause("team-b", 0), FIRST_PAUSE, "each namespace has its own");
+        assert_eq!(failures.pause("team-a", 0), pauses[0]);
     }
 }

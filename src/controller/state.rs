@@ -74,6 +74,21 @@ pub enum Report {
     Route(Routed),
 }
 
+impl Report {
+    /// Why a route leads nowhere, where it is known not to.
+    pub fn refusal(&self) -> Option<&String> {
+        match self {
+            Self::Route(Routed::Refused(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether it is of a Deployment with a pod that serves.
+    pub fn is_available(&self) -> bool {
+        matches!(self, Self::Deployment { available: true, .. })
+    }
+}
+
 /// What an ingress controller says of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Routed {
@@ -97,6 +112,8 @@ pub struct Trouble {
 /// A pod of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
+    /// What its gateway answers a ping with.
+    pub uid: Box<str>,
     /// What keeps it from running.
     pub trouble: Option<Trouble>,
 }
@@ -301,6 +318,12 @@ impl Cache {
         self.inner.lock().namespaces.get(namespace).cloned().unwrap_or_default()
     }
 
+    /// Whether a pod of the namespace's gateway has this UID.
+    pub fn has_pod(&self, namespace: &str, uid: &str) -> bool {
+        let inner = self.inner.lock();
+        inner.namespaces.get(namespace).is_some_and(|state| state.pods.values().any(|pod| &*pod.uid == uid))
+    }
+
     /// The portals' public keys, as a JSON Web Key Set; `None` when no portal has published any.
     pub fn keys(&self) -> Option<String> {
         self.inner.lock().keys.clone()
@@ -398,7 +421,7 @@ mod tests {
 
     fn pod(trouble: Option<&str>) -> Fact {
         let trouble = trouble.map(|message| Trouble { reason: "Crashing", message: message.to_owned() });
-        Fact::Pod(Pod { trouble })
+        Fact::Pod(Pod { uid: "u".into(), trouble })
     }
 
     fn cache() -> Cache {

@@ -6,17 +6,22 @@ use super::{
     build,
     digest::{self, Digest},
     kind::Kind,
+    observe,
+    probe::Outcome,
     state::{Namespace, Report, Routed, Seen, Shell, Target, Trouble},
     validate::Verdict,
 };
 use crate::{
     api::conditions::{ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, READY, ROUTE_READY, reasons},
-    config::{Config, RouteKind},
+    config::Config,
 };
 
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 const UNKNOWN: &str = "Unknown";
+
+const PENDING: &str = "the gateway has not answered at its public URL yet";
+const LATE: &str = "whether the gateway answers at its public URL is not known yet, because pings of others take long";
 
 /// What a condition should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,9 @@ pub struct Shared<'a> {
     /// Whether the gateway runs.
     pub gateway: Said,
     /// Whether browsers are led there.
-    pub route: Said,
+    route: Said,
+    /// With which reason an earlier condition that says so stands.
+    route_stands: Option<&'static str>,
 }
 
 /// A status, ready to be applied.
@@ -68,14 +75,35 @@ pub struct Notice {
 // === impl Shared ===
 
 impl<'a> Shared<'a> {
-    /// Sums a namespace up. `refused` are the objects that the API server did not take.
-    pub fn new(config: &'a Config, namespace: &'a str, state: &Namespace, refused: &[(Kind, Trouble)]) -> Self {
+    /// Sums a namespace up. `refused` are the objects that the API server did not take, `way` is what pings say.
+    pub fn new(
+        config: &'a Config,
+        namespace: &'a str,
+        state: &Namespace,
+        refused: &[(Kind, Trouble)],
+        way: &Outcome,
+    ) -> Self {
+        let (route, route_stands) = route(config, state, refused, way);
         Self {
             config,
             namespace,
             served: state.itself.is_some_and(|itself| itself.selected),
             gateway: gateway(state, refused),
-            route: route(config, state, refused),
+            route,
+            route_stands,
+        }
+    }
+
+    /// Whether browsers are led to the gateway, by what a WebShell's status says where nothing else is known: so a controller
+    /// that was restarted takes nothing back.
+    fn route(&self, shell: &Shell) -> Said {
+        let before = shell.seen(ROUTE_READY).zip(self.route_stands);
+        match before.map(|(seen, stands)| (seen, &*seen.status, &*seen.reason, stands)) {
+            Some((_, TRUE, reasons::ROUTED, _)) => said(ROUTE_READY, TRUE, reasons::ROUTED, ""),
+            Some((seen, UNKNOWN, reason, stands)) if reason == stands => {
+                said(ROUTE_READY, UNKNOWN, stands, &*seen.message)
+            }
+            _ => self.route.clone(),
         }
     }
 }
@@ -110,28 +138,47 @@ fn is_route(kind: Kind) -> bool {
     matches!(kind, Kind::Ingress | Kind::HttpRoute)
 }
 
-fn route(config: &Config, state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
-    let kind = match config.route.kind {
-        RouteKind::Ingress => Kind::Ingress,
-        RouteKind::HttpRoute => Kind::HttpRoute,
-        RouteKind::None => {
-            let message = format!("routes are not made by this installation; lead browsers to Service {}", build::NAME);
-            return said(ROUTE_READY, UNKNOWN, reasons::NOT_MANAGED, message);
-        }
-    };
-    let name = kind.name();
-    if let Some((_, trouble)) = refused.iter().find(|(kind, _)| is_route(*kind)) {
-        return said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, format!("{name} was refused: {}", trouble.message));
+/// Whether browsers are led to the gateway; and where no ping has told yet, with which reason an earlier condition stands, besides
+/// one that holds.
+fn route(
+    config: &Config,
+    state: &Namespace,
+    refused: &[(Kind, Trouble)],
+    way: &Outcome,
+) -> (Said, Option<&'static str>) {
+    let kind = Kind::of_routes(config.route.kind);
+    let report = kind.and_then(|kind| state.children.get(&kind)).map(|child| &child.report);
+    let refusal = refused.iter().find(|(kind, _)| is_route(*kind));
+    let refusal = refusal.map(|(kind, trouble)| format!("{} was refused: {}", kind.name(), trouble.message));
+    if let Some(why) = refusal.as_ref().or(report.and_then(Report::refusal)) {
+        return (said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, why), None);
     }
-    match state.children.get(&kind).map(|child| &child.report) {
-        Some(Report::Route(Routed::Accepted)) => said(ROUTE_READY, TRUE, reasons::ROUTED, ""),
-        Some(Report::Route(Routed::Refused(why))) => said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, why.as_str()),
-        _ => said(
-            ROUTE_READY,
-            UNKNOWN,
-            reasons::NOT_REPORTED,
-            format!("no ingress controller has said anything of {name} {}", build::NAME),
+    let is_accepted = report == Some(&Report::Route(Routed::Accepted));
+    let (unproved, words) = match kind {
+        None => (
+            reasons::NOT_MANAGED,
+            format!("routes are not made by this installation; lead browsers to Service {}", build::NAME),
         ),
+        Some(_) if is_accepted => (reasons::PROBE_FAILED, String::new()),
+        Some(kind) => (
+            reasons::NOT_REPORTED,
+            format!("no ingress controller has said anything of {} {}", kind.name(), build::NAME),
+        ),
+    };
+    let unknown = |reason, why: &str| {
+        let parts: Vec<_> = [&words, why].into_iter().filter(|part| !part.is_empty()).collect();
+        said(ROUTE_READY, UNKNOWN, reason, observe::shorten(&parts.join("; ")))
+    };
+    let routed = || said(ROUTE_READY, TRUE, reasons::ROUTED, "");
+    match way {
+        Outcome::Proved => (routed(), None),
+        Outcome::Off if is_accepted => (routed(), None),
+        Outcome::Off => (unknown(unproved, ""), None),
+        Outcome::Failed(why) => (unknown(unproved, why), None),
+        // Whoever makes routes themselves knows when they are done.
+        Outcome::Pending { .. } if kind.is_none() => (unknown(unproved, ""), Some(unproved)),
+        Outcome::Pending { late: true } => (unknown(unproved, LATE), Some(unproved)),
+        Outcome::Pending { late: false } => (unknown(reasons::PROBING, PENDING), Some(unproved)),
     }
 }
 
@@ -142,7 +189,7 @@ impl Status {
     pub fn new(shared: &Shared<'_>, name: &str, shell: &Shell, state: &Namespace, now: &str) -> Self {
         let mut conditions = vec![accepted(shared, shell)];
         if shared.served {
-            conditions.extend([shared.gateway.clone(), shared.route.clone()]);
+            conditions.extend([shared.gateway.clone(), shared.route(shell)]);
         }
         conditions.push(ready(&conditions, &credentials(shell)));
         let listed = conditions.iter().map(|said| {
@@ -231,7 +278,10 @@ fn credentials(shell: &Shell) -> (bool, String) {
 }
 
 fn ready(others: &[Said], (resolved, credentials): &(bool, String)) -> Said {
-    let holds = |said: &&Said| said.status == TRUE || (said.type_ == ROUTE_READY && said.status == UNKNOWN);
+    // A way that cannot be proved is no reason to keep people off it; one that may be about to be served is.
+    let is_unproved =
+        |said: &Said| said.type_ == ROUTE_READY && said.status == UNKNOWN && said.reason != reasons::PROBING;
+    let holds = |said: &&Said| said.status == TRUE || is_unproved(said);
     let mut words = others
         .iter()
         .filter(|said| !holds(said))
@@ -298,14 +348,24 @@ mod tests {
             itself: Some(Itself { terminating: false, selected: true }),
             children: [(Kind::Deployment, child(deployment)), (Kind::Ingress, child(Report::Route(Routed::Accepted)))]
                 .into(),
-            pods: [("p1".into(), Pod { trouble: None })].into(),
+            pods: [("p1".into(), Pod { uid: "u".into(), trouble: None })].into(),
             shells: [("db-1".into(), Arc::new(shell()))].into(),
         }
     }
 
     fn status(shell: &Shell, state: &Namespace, refused: &[(Kind, Trouble)]) -> Status {
-        let config = config("Ingress");
-        let shared = Shared::new(&config, "team-a", state, refused);
+        status_after(&Outcome::Off, "Ingress", shell, state, refused)
+    }
+
+    fn status_after(
+        way: &Outcome,
+        kind: &str,
+        shell: &Shell,
+        state: &Namespace,
+        refused: &[(Kind, Trouble)],
+    ) -> Status {
+        let config = config(kind);
+        let shared = Shared::new(&config, "team-a", state, refused, way);
         Status::new(&shared, "db-1", shell, state, NOW)
     }
 
@@ -346,7 +406,13 @@ mod tests {
         let seen = |said: &Said| Seen { since: NOW.into(), ..seen(said.type_, said.status, said.reason) };
         shell.conditions.extend(first.conditions.iter().map(seen));
         let config = config("Ingress");
-        let later = Status::new(&Shared::new(&config, "team-a", &running(), &[]), "db-1", &shell, &running(), "later");
+        let later = Status::new(
+            &Shared::new(&config, "team-a", &running(), &[], &Outcome::Off),
+            "db-1",
+            &shell,
+            &running(),
+            "later",
+        );
         assert_eq!(later.digest(), first.digest());
         assert!(later.notices(&shell).is_empty());
     }
@@ -363,7 +429,7 @@ mod tests {
         assert_eq!(condition(&quota, GATEWAY_READY), ("False", "QuotaExceeded", "the cause"));
         assert_eq!(condition(&quota, READY), ("False", "NotReady", "GatewayReady is False (QuotaExceeded): the cause"));
 
-        state.pods.insert("p2".into(), Pod { trouble: trouble(reasons::IMAGE_PULL) });
+        state.pods.insert("p2".into(), Pod { uid: "u".into(), trouble: trouble(reasons::IMAGE_PULL) });
         assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "ImagePullFailed");
 
         let refused = [(Kind::Deployment, trouble(reasons::ADMISSION).unwrap())];
@@ -377,7 +443,7 @@ mod tests {
     #[test]
     fn a_successors_trouble_does_not_hide_that_the_gateway_runs() {
         let mut state = running();
-        state.pods.insert("p2".into(), Pod { trouble: trouble(reasons::CRASHING) });
+        state.pods.insert("p2".into(), Pod { uid: "u".into(), trouble: trouble(reasons::CRASHING) });
         let status = status(&shell(), &state, &[]);
         let message = "its successor cannot start: the cause";
         assert_eq!(condition(&status, GATEWAY_READY), ("True", "Available", message));
@@ -402,13 +468,65 @@ mod tests {
         assert_eq!(condition(&status, GATEWAY_READY).0, "True");
     }
 
+    const PENDING: Outcome = Outcome::Pending { late: false };
+
     #[test]
-    fn routes_of_others_are_not_judged() {
-        let config = config("None");
-        let shared = Shared::new(&config, "team-a", &running(), &[]);
-        let status = Status::new(&shared, "db-1", &shell(), &running(), NOW);
-        assert_eq!(condition(&status, ROUTE_READY).0, "Unknown");
-        assert_eq!(condition(&status, READY).0, "True");
+    fn a_ping_says_whether_the_route_leads_to_the_gateway() {
+        let failed = Outcome::Failed("no answer".into());
+        let reported = |routed| {
+            let mut state = running();
+            state.children.insert(Kind::Ingress, child(Report::Route(routed)));
+            state
+        };
+        let (accepted, unknown) = (reported(Routed::Accepted), reported(Routed::Unknown));
+        let refused = reported(Routed::Refused("no".into()));
+        let nothing_said = "no ingress controller has said anything of Ingress webshell-gateway; ";
+        let of_others = "routes are not made by this installation; lead browsers to Service webshell-gateway";
+        let late = Outcome::Pending { late: true };
+        for (kind, state, way, route, words, is_ready) in [
+            ("Ingress", &accepted, &Outcome::Proved, "True Routed", String::new(), "True"),
+            ("Ingress", &unknown, &Outcome::Proved, "True Routed", String::new(), "True"),
+            ("Ingress", &refused, &Outcome::Proved, "False NotAccepted", "no".to_owned(), "False"),
+            ("Ingress", &accepted, &failed, "Unknown ProbeFailed", "no answer".to_owned(), "True"),
+            ("Ingress", &unknown, &failed, "Unknown NotReported", format!("{nothing_said}no answer"), "True"),
+            ("Ingress", &accepted, &PENDING, "Unknown Probing", super::PENDING.to_owned(), "False"),
+            ("Ingress", &unknown, &PENDING, "Unknown Probing", format!("{nothing_said}{}", super::PENDING), "False"),
+            ("Ingress", &accepted, &late, "Unknown ProbeFailed", LATE.to_owned(), "True"),
+            ("None", &accepted, &Outcome::Off, "Unknown NotManaged", of_others.to_owned(), "True"),
+            ("None", &accepted, &PENDING, "Unknown NotManaged", of_others.to_owned(), "True"),
+            ("None", &accepted, &failed, "Unknown NotManaged", format!("{of_others}; no answer"), "True"),
+            ("None", &accepted, &Outcome::Proved, "True Routed", String::new(), "True"),
+        ] {
+            let status = status_after(way, kind, &shell(), state, &[]);
+            let (is, reason, message) = condition(&status, ROUTE_READY);
+            assert_eq!((format!("{is} {reason}"), message), (route.to_owned(), &*words), "{kind} {way:?}");
+            assert_eq!(condition(&status, READY).0, is_ready, "{kind} {way:?}");
+        }
+    }
+
+    #[test]
+    fn a_controller_that_has_not_pinged_yet_takes_nothing_back() {
+        let failed = Outcome::Failed(format!("{}…", "x".repeat(600)).into());
+        for (kind, way) in [("Ingress", &Outcome::Proved), ("Ingress", &failed), ("None", &failed)] {
+            let before = status_after(way, kind, &shell(), &running(), &[]);
+            let mut shell = shell();
+            let seen = |said: &Said| {
+                let message = if said.status == TRUE { "" } else { &said.message };
+                Seen { since: NOW.into(), message: message.into(), ..seen(said.type_, said.status, said.reason) }
+            };
+            shell.conditions.extend(before.conditions.iter().map(seen));
+            for pending in [PENDING, Outcome::Pending { late: true }] {
+                let after = status_after(&pending, kind, &shell, &running(), &[]);
+                assert_eq!(after.digest(), before.digest(), "{kind} {way:?}");
+            }
+            let refused = [(Kind::Ingress, trouble(reasons::ADMISSION).unwrap())];
+            let refused = status_after(&PENDING, kind, &shell, &running(), &refused);
+            assert_eq!(condition(&refused, ROUTE_READY).1, "NotAccepted", "what is known counts");
+        }
+        let mut shell = shell();
+        shell.conditions.push(seen(ROUTE_READY, "Unknown", "NotManaged"));
+        let status = status_after(&PENDING, "Ingress", &shell, &running(), &[]);
+        assert_eq!(condition(&status, ROUTE_READY).1, "Probing", "what cannot be any more does not stand");
     }
 
     #[test]

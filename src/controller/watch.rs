@@ -18,6 +18,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
@@ -153,14 +154,22 @@ fn observed<K>(event: &Event<K>, observe: impl Fn(&K) -> Option<Observed>) -> Op
     })
 }
 
+/// A request for each namespace that there is news of.
+pub fn requests(
+    mut news: mpsc::Receiver<Box<str>>,
+) -> BoxStream<'static, Result<ReconcileRequest<Meta>, watcher::Error>> {
+    stream::poll_fn(move |context| news.poll_recv(context)).map(|namespace| Ok(request(&namespace))).boxed()
+}
+
+fn request(namespace: &str) -> ReconcileRequest<Meta> {
+    ReconcileRequest::from(ObjectRef::new(namespace))
+}
+
 fn to_requests(
     changes: impl stream::Stream<Item = Result<Vec<Box<str>>, watcher::Error>> + Send,
 ) -> impl stream::Stream<Item = Result<ReconcileRequest<Meta>, watcher::Error>> + Send {
     changes
-        .map_ok(|namespaces| {
-            let request = |namespace: Box<str>| Ok(ReconcileRequest::from(ObjectRef::new(&namespace)));
-            stream::iter(namespaces.into_iter().map(request))
-        })
+        .map_ok(|namespaces| stream::iter(namespaces.into_iter().map(|namespace| Ok(request(&namespace)))))
         .try_flatten()
 }
 
