@@ -66,6 +66,7 @@ fn every_value_arrives() {
     assert_eq!(config.gateway.max_sessions, 64);
     assert_eq!(config.gateway.trusted_proxies[0].to_string(), "10.0.0.0/8");
     assert_eq!(config.route.annotations["example.com/team"], "platform");
+    assert!(!config.route.probe);
     assert_eq!(config.route.parent_refs[0].section_name.as_deref(), Some("https"));
     assert_eq!(config.namespace_selector.match_labels.as_ref().unwrap()["webshell"], "on");
     assert_eq!(config.namespace_selector.match_expressions.as_ref().unwrap().len(), 4);

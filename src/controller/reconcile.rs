@@ -23,7 +23,7 @@ use super::{
     events::Events,
     metrics::ControllerMetrics,
     observe::{self, FIELD_MANAGER},
-    probe::{self, Outcome, Probes, Way},
+    probe::{self, Outcome, Probes, Subject},
     rollout::Rollouts,
     state::{Cache, Namespace, Shell, Source},
     status::{Shared, Status},
@@ -185,8 +185,11 @@ async fn run(namespace: &str, context: &Context) -> Result<Action, Error> {
     };
     let state = context.cache.get(namespace);
     let route = &context.config.route;
-    let way =
-        if wanted && route.probe { context.probes.look(namespace, Way::of(route.kind, &state)) } else { Outcome::Off };
+    let way = if wanted && route.probe {
+        context.probes.look(namespace, Subject::of(route.kind, &state))
+    } else {
+        Outcome::Off
+    };
     let statuses = write_statuses(context, namespace, &state, &applied, &way).await;
     removed?;
     statuses?;

@@ -96,6 +96,7 @@ route:
   {{- with .tlsSecretName }}
   tlsSecretName: {{ . | quote }}
   {{- end }}
+  probe: {{ .probe }}
   parentRefs: {{ toJson .parentRefs }}
   {{- end }}
 namespaceSelector: {{ toJson (.Values.namespaceSelector | default dict) }}
