@@ -91,8 +91,7 @@ async fn a_webshell_is_ready_once_all_that_it_needs_is() {
     let tenant = tenant().await;
     tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
     tenant.objects(&KINDS).await;
-    let running = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
-    tenant.change_status(Deployment, running).await;
+    tenant.let_gateway_run().await;
     tenant.condition("db-1", "GatewayReady", "True/Available").await;
     let why = tenant.condition("db-1", "Ready", "False/NotReady").await;
     assert!(why.starts_with("CredentialsResolved is Unknown"), "{why}");
@@ -100,11 +99,7 @@ async fn a_webshell_is_ready_once_all_that_it_needs_is() {
     tenant.change_status(Ingress, json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})).await;
     tenant.condition("db-1", "RouteReady", "True/Routed").await;
 
-    let resolved = json!({"conditions": [{
-        "type": "CredentialsResolved", "status": "True", "reason": "Resolved", "message": "", "observedGeneration": 1,
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]});
-    tenant.apply_status("db-1", "webshell-gateway", resolved).await;
+    tenant.let_credentials_resolve("db-1").await;
     tenant.condition("db-1", "Ready", "True/Ready").await;
     tenant.condition("db-1", "CredentialsResolved", "True/Resolved").await;
 }
@@ -228,7 +223,7 @@ async fn the_root_waits_for_the_gateways_pods() {
     let tenant = tenant().await;
     tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
     tenant.objects(&KINDS).await;
-    let pods = make_pod(&tenant, "webshell-gateway-1").await;
+    let pods = tenant.make_pod("webshell-gateway-1").await;
     let entry = json!({"gateways": [{"pod": "webshell-gateway-1", "activeSessions": 2}]});
     tenant.apply_status("db-1", "webshell-gateway/webshell-gateway-1", entry).await;
     tenant.status("db-1", "activeSessions", json!(2)).await;
@@ -247,8 +242,8 @@ async fn what_a_gone_pod_told_is_cleared_and_sessions_of_the_others_are_summed()
     let tenant = tenant().await;
     tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
     tenant.objects(&KINDS).await;
-    let pods = make_pod(&tenant, "webshell-gateway-1").await;
-    make_pod(&tenant, "webshell-gateway-2").await;
+    let pods = tenant.make_pod("webshell-gateway-1").await;
+    tenant.make_pod("webshell-gateway-2").await;
     for (pod, sessions) in [("webshell-gateway-1", 2), ("webshell-gateway-2", 3)] {
         let entry = json!({"gateways": [{"pod": pod, "activeSessions": sessions}]});
         tenant.apply_status("db-1", &format!("webshell-gateway/{pod}"), entry).await;
@@ -531,7 +526,7 @@ async fn the_kind_of_routes_may_change() {
 
     let settings = "
 gateway: {image: 'webshell:1'}
-route: {kind: HTTPRoute, mode: Path, host: shell.example.com, parentRefs: [{name: web, namespace: infra}]}
+route: {kind: HTTPRoute, mode: Path, host: shell.example.com, probe: false, parentRefs: [{name: web, namespace: infra}]}
 ";
     let running = Running::start(&server, settings, "webshell-system").await;
     let tenant = Tenant { client, namespace: server.namespace().await };
@@ -587,18 +582,4 @@ async fn an_empty_cache_removes_nothing() {
     let removed = timeout(PATIENCE, apply::remove(&context, &name, &state)).await.unwrap();
     assert!(matches!(removed, Err(Error::Stale)), "{removed:?}");
     assert!(tenant.api(ConfigMap).get_opt(NAME).await.unwrap().is_some());
-}
-
-/// A pod as the gateway's Deployment would have it.
-async fn make_pod(tenant: &Tenant, name: &str) -> Api<k8s_openapi::api::core::v1::Pod> {
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {
-            "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "webshell", "app.kubernetes.io/managed-by": "webshell",
-        }},
-        "spec": {"containers": [{"name": "gateway", "image": "webshell:1"}]},
-    });
-    let api = Api::namespaced(tenant.client.clone(), &tenant.namespace);
-    api.create(&Default::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-    api
 }

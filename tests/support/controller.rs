@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::{core::v1::Pod, rbac::v1::ClusterRole};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
@@ -33,10 +33,10 @@ use super::api_server::ApiServer;
 /// How long anything may take that a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The settings of most tests.
+/// The settings of most tests, where there is no gateway that could answer at a public URL.
 pub const SETTINGS: &str = "
 gateway: {image: 'webshell:1', drainTimeout: 1m}
-route: {kind: Ingress, mode: Path, host: shell.example.com}
+route: {kind: Ingress, mode: Path, host: shell.example.com, probe: false}
 ";
 
 /// A running controller. Dropped, it stops as by a signal.
@@ -185,6 +185,35 @@ impl Tenant {
         self.shells().patch_status(name, &PatchParams::apply(manager).force(), &Patch::Apply(shell)).await.unwrap();
     }
 
+    /// Makes a pod as the gateway's Deployment would.
+    pub async fn make_pod(&self, name: &str) -> Api<Pod> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "labels": {
+                "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "webshell", "app.kubernetes.io/managed-by": "webshell",
+            }},
+            "spec": {"containers": [{"name": "gateway", "image": "webshell:1"}]},
+        });
+        let api = Api::namespaced(self.client.clone(), &self.namespace);
+        api.create(&Default::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        api
+    }
+
+    /// Says of the gateway's Deployment that its pod serves.
+    pub async fn let_gateway_run(&self) {
+        let running = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+        self.change_status(Kind::Deployment, running).await;
+    }
+
+    /// Says of a WebShell's Secrets what a gateway would.
+    pub async fn let_credentials_resolve(&self, name: &str) {
+        let resolved = json!({"conditions": [{
+            "type": "CredentialsResolved", "status": "True", "reason": "Resolved", "message": "", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]});
+        self.apply_status(name, "webshell-gateway", resolved).await;
+    }
+
     /// Our object of a kind, once it is there.
     pub async fn object(&self, kind: Kind) -> DynamicObject {
         let api = self.api(kind);
@@ -264,7 +293,8 @@ fn text(metrics: &ControllerMetrics) -> String {
     text
 }
 
-fn sum(metrics: &ControllerMetrics, name: &str) -> u64 {
+/// The sum of a metric over its labels.
+pub fn sum(metrics: &ControllerMetrics, name: &str) -> u64 {
     let text = text(metrics);
     let counts = text.lines().filter(|line| line.starts_with(name));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()

@@ -76,6 +76,8 @@ struct Entry {
     outcome: Outcome,
     /// In a row.
     failures: u32,
+    /// What the last ping came to, while that is not told.
+    last: Option<Box<str>>,
     /// Until then what is known stands.
     patience: Instant,
     /// The ping that is planned or under way. The answer to an earlier one counts no more.
@@ -118,6 +120,7 @@ impl Book {
             subject: Subject { route: None, pods: BTreeSet::new(), is_open: false },
             outcome: Outcome::Pending { late: false },
             failures: 0,
+            last: None,
             patience: now,
             plan: 0,
             at: None,
@@ -129,7 +132,9 @@ impl Book {
             entry.patience = now + GRACE;
         }
         if matches!(entry.outcome, Outcome::Pending { .. }) {
-            entry.outcome = Outcome::Pending { late: entry.subject.is_open && now >= entry.patience };
+            let late = entry.subject.is_open && now >= entry.patience;
+            let last = entry.last.take_if(|_| late);
+            entry.outcome = last.map_or(Outcome::Pending { late }, Outcome::Failed);
         }
         let (outcome, is_open) = (entry.outcome.clone(), entry.subject.is_open);
         if is_new {
@@ -203,22 +208,23 @@ impl Entry {
             self.failures = 0;
             return (OTHERS, backoff::jitter(AGAIN, random), self.learn(Outcome::Proved));
         };
+        let words = shorten(&format!("{url}: {failure}; {}", failure.advice())).into();
         let was_proved = self.outcome == Outcome::Proved;
         if was_proved && self.failures == 0 {
             self.patience = now + GRACE;
         }
         let is_patient = now < self.patience;
         if is_patient && failure.may_pass() && matches!(self.outcome, Outcome::Pending { .. }) {
+            self.last = Some(words);
             return (AWAITED, backoff::pause(0, random), false);
         }
         let pause = backoff::pause(self.failures, random);
         self.failures = self.failures.saturating_add(1);
-        let stands = is_patient && was_proved;
-        let words = || shorten(&format!("{url}: {failure}; {}", failure.advice()));
-        (OTHERS, pause, !stands && self.learn(Outcome::Failed(words().into())))
+        (OTHERS, pause, !(is_patient && was_proved) && self.learn(Outcome::Failed(words)))
     }
 
     fn learn(&mut self, outcome: Outcome) -> bool {
+        self.last = None;
         let changed = self.outcome != outcome;
         self.outcome = outcome;
         changed
@@ -375,6 +381,12 @@ mod tests {
         story.now += GRACE;
         assert_eq!(story.look(&open(&["p1"])), Outcome::Pending { late: true });
         assert!(story.ping(Ok(())).1);
+
+        let mut story = Story::begin();
+        story.look(&open(&["p1"]));
+        story.ping(status(404));
+        story.now += GRACE;
+        assert!(failed(&story.look(&open(&["p1"]))).contains("HTTP status 404"));
     }
 
     #[test]
