@@ -197,7 +197,7 @@ async fn run(namespace: &str, context: &Context) -> Result<Action, Error> {
         Some(error) => Err(error.into()),
         None if applied.waits => Ok(Action::requeue(ROLLOUT_PAUSE)),
         // A ping that comes to nothing must not hold statuses up.
-        None if way == (Outcome::Pending { late: false }) => Ok(Action::requeue(probe::GRACE)),
+        None if way == Outcome::Pending => Ok(Action::requeue(probe::GRACE)),
         None => Ok(Action::await_change()),
     }
 }

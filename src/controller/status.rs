@@ -176,9 +176,9 @@ fn route(
         Outcome::Off => (unknown(unproved, ""), None),
         Outcome::Failed(why) => (unknown(unproved, why), None),
         // Whoever makes routes themselves knows when they are done.
-        Outcome::Pending { .. } if kind.is_none() => (unknown(unproved, ""), Some(unproved)),
-        Outcome::Pending { late: true } => (unknown(unproved, LATE), Some(unproved)),
-        Outcome::Pending { late: false } => (unknown(reasons::PROBING, PENDING), Some(unproved)),
+        Outcome::Idle | Outcome::Pending | Outcome::Late if kind.is_none() => (unknown(unproved, ""), Some(unproved)),
+        Outcome::Idle | Outcome::Pending => (unknown(reasons::PROBING, PENDING), Some(unproved)),
+        Outcome::Late => (unknown(unproved, LATE), Some(unproved)),
     }
 }
 
@@ -468,8 +468,6 @@ mod tests {
         assert_eq!(condition(&status, GATEWAY_READY).0, "True");
     }
 
-    const PENDING: Outcome = Outcome::Pending { late: false };
-
     #[test]
     fn a_ping_says_whether_the_route_leads_to_the_gateway() {
         let failed = Outcome::Failed("no answer".into());
@@ -482,18 +480,18 @@ mod tests {
         let refused = reported(Routed::Refused("no".into()));
         let nothing_said = "no ingress controller has said anything of Ingress webshell-gateway; ";
         let of_others = "routes are not made by this installation; lead browsers to Service webshell-gateway";
-        let late = Outcome::Pending { late: true };
+        let pending = &Outcome::Pending;
         for (kind, state, way, route, words, is_ready) in [
             ("Ingress", &accepted, &Outcome::Proved, "True Routed", String::new(), "True"),
             ("Ingress", &unknown, &Outcome::Proved, "True Routed", String::new(), "True"),
             ("Ingress", &refused, &Outcome::Proved, "False NotAccepted", "no".to_owned(), "False"),
             ("Ingress", &accepted, &failed, "Unknown ProbeFailed", "no answer".to_owned(), "True"),
             ("Ingress", &unknown, &failed, "Unknown NotReported", format!("{nothing_said}no answer"), "True"),
-            ("Ingress", &accepted, &PENDING, "Unknown Probing", super::PENDING.to_owned(), "False"),
-            ("Ingress", &unknown, &PENDING, "Unknown Probing", format!("{nothing_said}{}", super::PENDING), "False"),
-            ("Ingress", &accepted, &late, "Unknown ProbeFailed", LATE.to_owned(), "True"),
+            ("Ingress", &accepted, pending, "Unknown Probing", PENDING.to_owned(), "False"),
+            ("Ingress", &unknown, pending, "Unknown Probing", format!("{nothing_said}{PENDING}"), "False"),
+            ("Ingress", &accepted, &Outcome::Late, "Unknown ProbeFailed", LATE.to_owned(), "True"),
             ("None", &accepted, &Outcome::Off, "Unknown NotManaged", of_others.to_owned(), "True"),
-            ("None", &accepted, &PENDING, "Unknown NotManaged", of_others.to_owned(), "True"),
+            ("None", &accepted, pending, "Unknown NotManaged", of_others.to_owned(), "True"),
             ("None", &accepted, &failed, "Unknown NotManaged", format!("{of_others}; no answer"), "True"),
             ("None", &accepted, &Outcome::Proved, "True Routed", String::new(), "True"),
         ] {
@@ -515,17 +513,17 @@ mod tests {
                 Seen { since: NOW.into(), message: message.into(), ..seen(said.type_, said.status, said.reason) }
             };
             shell.conditions.extend(before.conditions.iter().map(seen));
-            for pending in [PENDING, Outcome::Pending { late: true }] {
+            for pending in [Outcome::Idle, Outcome::Pending, Outcome::Late] {
                 let after = status_after(&pending, kind, &shell, &running(), &[]);
                 assert_eq!(after.digest(), before.digest(), "{kind} {way:?}");
             }
             let refused = [(Kind::Ingress, trouble(reasons::ADMISSION).unwrap())];
-            let refused = status_after(&PENDING, kind, &shell, &running(), &refused);
+            let refused = status_after(&Outcome::Pending, kind, &shell, &running(), &refused);
             assert_eq!(condition(&refused, ROUTE_READY).1, "NotAccepted", "what is known counts");
         }
         let mut shell = shell();
         shell.conditions.push(seen(ROUTE_READY, "Unknown", "NotManaged"));
-        let status = status_after(&PENDING, "Ingress", &shell, &running(), &[]);
+        let status = status_after(&Outcome::Pending, "Ingress", &shell, &running(), &[]);
         assert_eq!(condition(&status, ROUTE_READY).1, "Probing", "what cannot be any more does not stand");
     }
 

@@ -29,20 +29,20 @@ const AGAIN: Duration = Duration::from_secs(15 * 60);
 /// replaced now and then.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// The lists of pings to come: those that somebody may wait for, and all others, which must not keep them waiting.
-const AWAITED: usize = 0;
-const OTHERS: usize = 1;
+/// Pings to come, by the time when they are due.
+type Due = BTreeSet<(Instant, Box<str>)>;
 
 /// What is known of the way to a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nobody pings.
     Off,
-    /// No ping has come to anything since this controller runs.
-    Pending {
-        /// One should have by now.
-        late: bool,
-    },
+    /// Nothing yet, for there is nothing to ping.
+    Idle,
+    /// Nothing yet; a ping is on its way, or is sent again because it may be too soon.
+    Pending,
+    /// Nothing yet, though there should be.
+    Late,
     /// The gateway answered.
     Proved,
     /// It did not; why, and what to do.
@@ -64,8 +64,10 @@ pub struct Subject {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     entries: HashMap<Box<str>, Entry>,
-    /// By the time when they are due: those that are [`AWAITED`], and the [`OTHERS`].
-    due: [BTreeSet<(Instant, Box<str>)>; 2],
+    /// The pings that somebody may wait for.
+    awaited: Due,
+    /// All others, which must not keep those waiting.
+    others: Due,
     /// How many plans were made: the number of each.
     plans: u64,
 }
@@ -82,8 +84,15 @@ struct Entry {
     patience: Instant,
     /// The ping that is planned or under way. The answer to an earlier one counts no more.
     plan: u64,
-    /// Where it is in `due`, while it is.
-    at: Option<(usize, Instant)>,
+    /// When it is due, until it is sent.
+    due: Option<Plan>,
+}
+
+/// A ping to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Plan {
+    at: Instant,
+    is_awaited: bool,
 }
 
 /// A ping to send.
@@ -92,6 +101,15 @@ pub(super) struct Turn {
     /// Whose gateway.
     pub(super) namespace: Box<str>,
     plan: u64,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Whether no ping has come to anything since this controller runs.
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Idle | Self::Pending | Self::Late)
+    }
 }
 
 // === impl Subject ===
@@ -118,27 +136,32 @@ impl Book {
     pub(super) fn look(&mut self, namespace: &str, subject: Subject, now: Instant) -> (Outcome, bool) {
         let entry = self.entries.entry(namespace.into()).or_insert_with(|| Entry {
             subject: Subject { route: None, pods: BTreeSet::new(), is_open: false },
-            outcome: Outcome::Pending { late: false },
+            outcome: Outcome::Idle,
             failures: 0,
             last: None,
             patience: now,
             plan: 0,
-            at: None,
+            due: None,
         });
         let is_new = entry.subject != subject;
         if is_new {
             entry.subject = subject;
             entry.failures = 0;
+            entry.last = None;
             entry.patience = now + GRACE;
         }
-        if matches!(entry.outcome, Outcome::Pending { .. }) {
-            let late = entry.subject.is_open && now >= entry.patience;
-            let last = entry.last.take_if(|_| late);
-            entry.outcome = last.map_or(Outcome::Pending { late }, Outcome::Failed);
+        if entry.outcome.is_nothing() {
+            entry.outcome = if !entry.subject.is_open {
+                Outcome::Idle
+            } else if now < entry.patience {
+                Outcome::Pending
+            } else {
+                entry.last.take().map_or(Outcome::Late, Outcome::Failed)
+            };
         }
         let (outcome, is_open) = (entry.outcome.clone(), entry.subject.is_open);
         if is_new {
-            self.plan(namespace, is_open.then_some((AWAITED, now)));
+            self.plan(namespace, is_open.then_some(Plan { at: now, is_awaited: true }));
         }
         (outcome, is_new)
     }
@@ -150,35 +173,35 @@ impl Book {
     }
 
     /// Plans the next ping, if there is to be one. One that is under way counts no more.
-    fn plan(&mut self, namespace: &str, at: Option<(usize, Instant)>) {
+    fn plan(&mut self, namespace: &str, next: Option<Plan>) {
         let Some(entry) = self.entries.get_mut(namespace) else { return };
         self.plans += 1;
         entry.plan = self.plans;
-        let before = mem::replace(&mut entry.at, at);
-        if let Some((list, time)) = before
-            && let Some(due) = self.due.get_mut(list)
-        {
-            due.remove(&(time, namespace.into()));
+        let before = mem::replace(&mut entry.due, next);
+        if let Some(Plan { at, is_awaited }) = before {
+            self.list(is_awaited).remove(&(at, namespace.into()));
         }
-        if let Some((list, time)) = at
-            && let Some(due) = self.due.get_mut(list)
-        {
-            due.insert((time, namespace.into()));
+        if let Some(Plan { at, is_awaited }) = next {
+            self.list(is_awaited).insert((at, namespace.into()));
         }
+    }
+
+    fn list(&mut self, is_awaited: bool) -> &mut Due {
+        if is_awaited { &mut self.awaited } else { &mut self.others }
     }
 
     /// The ping that is to be sent now; else when to ask again, if there will be one.
     pub(super) fn next(&mut self, now: Instant) -> Result<Turn, Option<Instant>> {
-        for due in &mut self.due {
-            if due.first().is_some_and(|(time, _)| *time <= now)
-                && let Some((_, namespace)) = due.pop_first()
+        for list in [&mut self.awaited, &mut self.others] {
+            if list.first().is_some_and(|(at, _)| *at <= now)
+                && let Some((_, namespace)) = list.pop_first()
                 && let Some(entry) = self.entries.get_mut(&namespace)
             {
-                entry.at = None;
+                entry.due = None;
                 return Ok(Turn { plan: entry.plan, namespace });
             }
         }
-        Err(self.due.iter().filter_map(|due| due.first()).map(|(time, _)| *time).min())
+        Err([&self.awaited, &self.others].into_iter().filter_map(Due::first).map(|(at, _)| *at).min())
     }
 
     /// Takes in what a ping of `url` has come to. Returns whether what is known has changed.
@@ -193,8 +216,8 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&turn.namespace).filter(|entry| entry.plan == turn.plan) else {
             return false;
         };
-        let (list, pause, changed) = entry.take(url, result, now, random);
-        self.plan(&turn.namespace, Some((list, now + pause)));
+        let (next, changed) = entry.take(url, result, now, random);
+        self.plan(&turn.namespace, Some(next));
         changed
     }
 }
@@ -202,11 +225,12 @@ impl Book {
 // === impl Entry ===
 
 impl Entry {
-    /// Takes in what a ping has come to: in which list the next one is, after which pause, and whether what is known has changed.
-    fn take(&mut self, url: &str, result: &Result<(), Failure>, now: Instant, random: u32) -> (usize, Duration, bool) {
+    /// Takes in what a ping has come to. Returns the next one, and whether what is known has changed.
+    fn take(&mut self, url: &str, result: &Result<(), Failure>, now: Instant, random: u32) -> (Plan, bool) {
+        let after = |pause, is_awaited| Plan { at: now + pause, is_awaited };
         let Err(failure) = result else {
             self.failures = 0;
-            return (OTHERS, backoff::jitter(AGAIN, random), self.learn(Outcome::Proved));
+            return (after(backoff::jitter(AGAIN, random), false), self.learn(Outcome::Proved));
         };
         let words = shorten(&format!("{url}: {failure}; {}", failure.advice())).into();
         let was_proved = self.outcome == Outcome::Proved;
@@ -214,13 +238,13 @@ impl Entry {
             self.patience = now + GRACE;
         }
         let is_patient = now < self.patience;
-        if is_patient && failure.may_pass() && matches!(self.outcome, Outcome::Pending { .. }) {
+        if is_patient && failure.may_pass() && self.outcome.is_nothing() {
             self.last = Some(words);
-            return (AWAITED, backoff::pause(0, random), false);
+            return (after(backoff::pause(0, random), true), false);
         }
-        let pause = backoff::pause(self.failures, random);
+        let next = after(backoff::pause(self.failures, random), false);
         self.failures = self.failures.saturating_add(1);
-        (OTHERS, pause, !(is_patient && was_proved) && self.learn(Outcome::Failed(words)))
+        (next, !(is_patient && was_proved) && self.learn(Outcome::Failed(words)))
     }
 
     fn learn(&mut self, outcome: Outcome) -> bool {
@@ -299,9 +323,9 @@ mod tests {
     #[test]
     fn a_new_route_is_pinged_until_it_is_served_and_seldom_then() {
         let mut story = Story::begin();
-        assert_eq!(story.look(&closed()), Outcome::Pending { late: false });
+        assert_eq!(story.look(&closed()), Outcome::Idle);
         assert!(story.is_at_rest(), "no gateway runs");
-        assert_eq!(story.look(&open(&["p1"])), Outcome::Pending { late: false });
+        assert_eq!(story.look(&open(&["p1"])), Outcome::Pending);
         assert_eq!(story.ping(status(404)), (Duration::ZERO, false));
         assert_eq!(story.ping(status(502)), (SECOND, false));
         assert_eq!(story.ping(Ok(())), (SECOND, true));
@@ -371,7 +395,7 @@ mod tests {
         assert_eq!(story.look(&closed()), Outcome::Proved, "the route is the same while no gateway runs");
         assert!(story.is_at_rest());
         story.book.forget("team-a");
-        assert_eq!(story.look(&closed()), Outcome::Pending { late: false });
+        assert_eq!(story.look(&closed()), Outcome::Idle);
     }
 
     #[test]
@@ -379,7 +403,7 @@ mod tests {
         let mut story = Story::begin();
         story.look(&open(&["p1"]));
         story.now += GRACE;
-        assert_eq!(story.look(&open(&["p1"])), Outcome::Pending { late: true });
+        assert_eq!(story.look(&open(&["p1"])), Outcome::Late);
         assert!(story.ping(Ok(())).1);
 
         let mut story = Story::begin();
