@@ -5,7 +5,7 @@ import { suite, test } from 'node:test';
 import { startSshd } from '../browser/support/sshd.js';
 import { apply, condition, createNamespace, eventually, get, kubectl } from './support/cluster.js';
 import { install } from './support/installation.js';
-import { ADDRESS, ping, VM_ADDRESS } from './support/place.js';
+import { ADDRESS, VM_ADDRESS } from './support/place.js';
 import { InstalledStage, User } from './support/user.js';
 
 const PARENT = { 'route.parentRefs[0].name': 'traefik', 'route.parentRefs[0].namespace': 'traefik' };
@@ -39,14 +39,13 @@ for (const { name, values, url } of WAYS) {
       const sshd = await startSshd(t, { address: VM_ADDRESS });
       await apply(sshd.manifests({ namespace, name: 'db-1', terminal: { command: sshd.bash } }));
       await condition(namespace, 'db-1', 'Ready', 'True');
+      await condition(namespace, 'db-1', 'RouteReady', 'True', 'Routed');
       const address = url(namespace, 'db-1');
       const { status } = await get('webshell', 'db-1', '--namespace', namespace);
       assert.equal(status.url, address);
 
       const user = await User.create(namespace);
       const stage = await InstalledStage.set(t);
-      // The ingress controller accepts a route some moments before it serves it.
-      await ping('https://shell.test/-/ping', new URL('../-/ping', address).href);
       const terminal = await stage.visit(address);
       await stage.logsIn(terminal.page, await user.token());
       await terminal.is('connected');

@@ -1,10 +1,11 @@
 // Somebody who may open shells, and their browser.
 
 import { createHash, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:tls';
 import { Stage } from '../../browser/support/stage.js';
 import { kubectl } from './cluster.js';
-import { ADDRESS, authority } from './place.js';
+import { ADDRESS, CA } from './place.js';
 
 /** A user: a ServiceAccount of the namespace, who may open its shells. */
 export class User {
@@ -55,7 +56,7 @@ export class InstalledStage extends Stage {
 /** The public key of the certificate that is served, once the authority is found to have signed it. */
 function certificateKey() {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: ADDRESS, port: 443, servername: 'shell.test', ca: authority() }, () => {
+    const socket = connect({ host: ADDRESS, port: 443, servername: 'shell.test', ca: readFileSync(CA) }, () => {
       const { raw } = socket.getPeerCertificate();
       socket.end();
       resolve(new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' }));
