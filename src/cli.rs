@@ -31,7 +31,7 @@ pub enum Command {
     /// Serve the WebShells of manifest files, or a shell on this machine to try it out.
     Local(Box<Local>),
     /// Make each namespace with WebShells have its gateway, in a cluster.
-    Controller(Controller),
+    Controller(Installation),
     /// Find out who somebody is and list their shells, in a cluster.
     Portal(Portal),
     /// Serve the WebShells of a namespace of a cluster, in a pod there.
@@ -101,9 +101,9 @@ pub struct Gateway {
     pub pod_uid: String,
 }
 
-/// Arguments of `webshell controller`.
+/// Arguments of `webshell controller`, and of every other part of an installation.
 #[derive(Args, Clone, Debug)]
-pub struct Controller {
+pub struct Installation {
     /// The installation's settings.
     #[arg(long, value_name = "FILE", env = "WEBSHELL_CONFIG")]
     pub config: PathBuf,
@@ -113,7 +113,7 @@ pub struct Controller {
     /// The namespace of controller and portals.
     #[arg(long, value_name = "NAME", env = "WEBSHELL_NAMESPACE")]
     pub namespace: String,
-    /// The name of this pod, by which it holds the Lease.
+    /// The name of this pod, by which a controller holds the Lease, and a portal publishes its keys.
     #[arg(long, value_name = "NAME", env = "WEBSHELL_POD_NAME")]
     pub pod_name: String,
 }
@@ -121,21 +121,12 @@ pub struct Controller {
 /// Arguments of `webshell portal`.
 #[derive(Args, Clone, Debug)]
 pub struct Portal {
-    /// The installation's settings.
-    #[arg(long, value_name = "FILE", env = "WEBSHELL_CONFIG")]
-    pub config: PathBuf,
+    /// What the controller has, too.
+    #[command(flatten)]
+    pub installation: Installation,
     /// Where browsers connect, through the ingress.
     #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_LISTEN", default_value = "0.0.0.0:8080", value_parser = address)]
     pub listen: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, value_name = "ADDRESS:PORT", env = "WEBSHELL_ADMIN_LISTEN", default_value = "0.0.0.0:8081", value_parser = address)]
-    pub admin_listen: SocketAddr,
-    /// The namespace of controller and portals.
-    #[arg(long, value_name = "NAME", env = "WEBSHELL_NAMESPACE")]
-    pub namespace: String,
-    /// The name of this pod, by which it publishes its keys.
-    #[arg(long, value_name = "NAME", env = "WEBSHELL_POD_NAME")]
-    pub pod_name: String,
 }
 
 /// Arguments of `webshell ping`.

@@ -15,12 +15,7 @@ pub mod schedule;
 pub mod shells;
 pub mod status;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use kube::{Api, Client};
 use tokio::{
@@ -37,7 +32,8 @@ use crate::{
     config::{GatewaySettings, Policy},
     gateway::{
         Gateway, Settings,
-        drain::{Shutdown, Signals},
+        drain::{Shutdown, Signals, SignalsError},
+        listen::{ListenError, listen},
         login::{Auth, PortalLogins, Trust, portal::TrustError},
         origin::Origins,
     },
@@ -61,18 +57,11 @@ pub enum ClusterError {
         error: io::Error,
     },
     /// An address cannot be listened on.
-    #[error("{flag} {address}: cannot be listened on: {error}")]
-    Listen {
-        /// The argument.
-        flag: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system does not tell of signals.
-    #[error("signals cannot be received: {0}")]
-    Signals(io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
     /// Nobody can be believed, a fault of the program.
     #[error("log-in cannot be set up: {0}")]
     Trust(#[from] TrustError),
@@ -109,7 +98,7 @@ pub struct Cluster {
 /// # Errors
 /// When it cannot start.
 pub async fn run(arguments: cli::Gateway) -> Result<(), ClusterError> {
-    let signals = Signals::new().map_err(ClusterError::Signals)?;
+    let signals = Signals::new()?;
     let listener = listen("--listen", arguments.listen).await?;
     let admin = listen("--admin-listen", arguments.admin_listen).await?;
     let config = client::config(None).await?;
@@ -296,8 +285,4 @@ async fn api_server(url: &hyper::http::Uri) -> Result<Vec<IpAddr>, ClusterError>
     let addresses = lookup_host((host, 443)).await;
     let addresses = addresses.map_err(|error| ClusterError::ApiServerAddress { host: host.to_owned(), error })?;
     Ok(addresses.map(|address| address.ip()).collect())
-}
-
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ClusterError> {
-    TcpListener::bind(address).await.map_err(|error| ClusterError::Listen { flag, address, error })
 }

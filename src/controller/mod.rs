@@ -23,7 +23,7 @@ pub mod status;
 pub mod validate;
 pub mod watch;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -34,7 +34,7 @@ use kube::{
 };
 use kube_lease_manager::LeaseManagerError;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
@@ -56,7 +56,8 @@ use crate::{
     config::{Config, ConfigError, RouteKind},
     gateway::{
         admin::Admin,
-        drain::{Shutdown, Signals},
+        drain::{Shutdown, Signals, SignalsError},
+        listen::{ListenError, listen},
         server::Server,
     },
     telemetry::metrics::HttpMetrics,
@@ -84,17 +85,12 @@ pub enum ControllerError {
     /// There is no API server to speak to.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The listener cannot be opened.
-    #[error("--admin-listen {address}: cannot be listened on: {error}")]
-    Listen {
-        /// Its address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The system does not tell of signals.
-    #[error("signals cannot be received: {0}")]
-    Signals(io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
     /// The ClusterRole that owns everything cannot be read.
     #[error(
         "ClusterRole webshell-gateway: {0}; it comes with the installation, and must be readable for the controller"
@@ -123,13 +119,12 @@ pub enum ControllerError {
 ///
 /// # Errors
 /// When it cannot start, or must not go on.
-pub async fn run(arguments: cli::Controller) -> Result<(), ControllerError> {
-    let signals = Signals::new().map_err(ControllerError::Signals)?;
+pub async fn run(arguments: cli::Installation) -> Result<(), ControllerError> {
+    let signals = Signals::new()?;
     let config = Config::read(&arguments.config)?;
     let client = client::client(None).await?;
     let lease_client = client::client(Some(lease::CALL_LIMIT)).await?;
-    let address = arguments.admin_listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| ControllerError::Listen { address, error })?;
+    let listener = listen("--admin-listen", arguments.admin_listen).await?;
 
     let metrics = ControllerMetrics::default();
     let shutdown = Shutdown::new(Duration::ZERO);
@@ -158,7 +153,7 @@ pub async fn run(arguments: cli::Controller) -> Result<(), ControllerError> {
 
 /// Waits for the Lease, and reconciles while it is held.
 async fn lead(
-    arguments: cli::Controller,
+    arguments: cli::Installation,
     config: Config,
     client: Client,
     lease_client: Client,
@@ -196,7 +191,7 @@ impl Controller {
     /// # Errors
     /// When it is not there.
     pub async fn new(
-        arguments: &cli::Controller,
+        arguments: &cli::Installation,
         config: Config,
         client: Client,
         metrics: ControllerMetrics,

@@ -23,6 +23,11 @@ pub struct Signals {
     terminate: Signal,
 }
 
+/// The system does not tell of signals.
+#[derive(Debug, thiserror::Error)]
+#[error("signals cannot be received: {0}")]
+pub struct SignalsError(#[from] io::Error);
+
 impl Shutdown {
     /// Nobody has asked yet.
     pub fn new(limit: Duration) -> Self {
@@ -35,7 +40,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses to tell of signals.
-    pub fn new() -> io::Result<Self> {
+    pub fn new() -> Result<Self, SignalsError> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 

@@ -1,7 +1,7 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
 //!
-//! [`Gateway`] runs it: [`server`] accepts connections, [`site`] answers browsers ([`routes`], [`origin`], [`login`],
-//! [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`], [`refusal`] and [`page`] have what answers are made of),
+//! [`Gateway`] runs it: [`listen`] and [`server`] accept connections, [`site`] answers browsers ([`routes`], [`origin`],
+//! [`login`], [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`], [`refusal`] and [`page`] have what answers are made of),
 //! [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
 pub mod admin;
@@ -12,6 +12,7 @@ pub mod guard;
 pub mod headers;
 pub mod http;
 pub mod list;
+pub mod listen;
 pub mod login;
 pub mod origin;
 pub mod page;

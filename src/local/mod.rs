@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{net::TcpListener, sync::watch as watched};
+use tokio::sync::watch as watched;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -22,8 +22,9 @@ use crate::{
     cli::{AuthMode, Conflict, Local},
     gateway::{
         Gateway, Settings,
-        drain::{Shutdown, Signals},
+        drain::{Shutdown, Signals, SignalsError},
         guard::Everyone,
+        listen::{ListenError, listen},
         login::{Auth, Cookie, PrintedTickets, Secret},
         origin::Origins,
         tls::{self, TlsError},
@@ -44,15 +45,8 @@ pub enum LocalError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// An address cannot be listened on.
-    #[error("{flag} {address}: {}", listen_problem(.error))]
-    Listen {
-        /// The argument.
-        flag: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -75,8 +69,8 @@ pub enum LocalError {
     #[error("the system has no random numbers: {0}")]
     Random(#[from] getrandom::Error),
     /// The system does not tell of signals.
-    #[error("signals cannot be received: {0}")]
-    Signals(io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
 }
 
 /// Where shells come from.
@@ -91,7 +85,7 @@ enum Source {
 /// When it cannot start; the message says what to change.
 pub async fn run(arguments: Local) -> Result<(), LocalError> {
     arguments.check()?;
-    let signals = Signals::new().map_err(LocalError::Signals)?;
+    let signals = Signals::new()?;
     let tls = match (&arguments.tls_cert, &arguments.tls_key) {
         (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
         _ => None,
@@ -176,22 +170,6 @@ async fn open(arguments: &Local, stop: &CancellationToken) -> Result<(Catalog, S
     Ok((reading.catalog, Source::Manifests(Box::new(Follower::new(manifests)?))))
 }
 
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, LocalError> {
-    TcpListener::bind(address).await.map_err(|error| LocalError::Listen { flag, address, error })
-}
-
-fn listen_problem(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "the port is in use, perhaps by another webshell; stop that, or choose another port (0 takes a free one)"
-                .to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have the address; choose one that it has".to_owned(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one".to_owned(),
-        _ => format!("cannot be listened on: {error}"),
-    }
-}
-
 /// The address to open first: the only shell, or the list of them.
 fn url(address: SocketAddr, tls: bool, catalog: &Catalog) -> String {
     let scheme = if tls { "https" } else { "http" };
@@ -245,14 +223,5 @@ mod tests {
         assert_eq!(url("127.0.0.1:8022", false, &["terminal"]), "http://127.0.0.1:8022/demo/terminal/");
         assert_eq!(url("[::1]:8022", false, &["a", "b"]), "http://[::1]:8022/");
         assert_eq!(url("0.0.0.0:8443", true, &[]), "https://localhost:8443/");
-    }
-
-    #[tokio::test]
-    async fn a_port_in_use_is_said_with_the_way_out() {
-        let taken = listen("--listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = taken.local_addr().unwrap();
-        let error = listen("--listen", address).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("--listen {address}: the port is in use")), "{error}");
-        assert!(error.contains("choose another port"), "{error}");
     }
 }

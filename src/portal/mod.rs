@@ -12,7 +12,7 @@ pub mod shells;
 pub mod site;
 pub mod token;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{net::TcpListener, time::timeout};
@@ -26,8 +26,9 @@ use crate::{
     config::{Config, ConfigError, RouteMode},
     gateway::{
         admin::Admin,
-        drain::{Shutdown, Signals},
+        drain::{Shutdown, Signals, SignalsError},
         headers::Reach,
+        listen::{ListenError, listen},
         login::{Cookie, Sessions},
         origin::{self, Origins},
         server::Server,
@@ -65,21 +66,14 @@ pub enum PortalError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// An address cannot be listened on.
-    #[error("{flag} {address}: {error}")]
-    Listen {
-        /// The argument.
-        flag: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// There is no signing key.
     #[error(transparent)]
     Key(#[from] SignError),
     /// The system does not tell of signals.
-    #[error("signals cannot be received: {0}")]
-    Signals(io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
 }
 
 /// A portal, ready to run.
@@ -106,27 +100,23 @@ pub struct Portal {
 ///
 /// # Errors
 /// When it cannot start; the message says what to change.
-pub async fn run(arguments: cli::Portal) -> Result<(), PortalError> {
-    let signals = Signals::new().map_err(PortalError::Signals)?;
+pub async fn run(cli::Portal { installation, listen: address }: cli::Portal) -> Result<(), PortalError> {
+    let signals = Signals::new()?;
     let shutdown = Shutdown::new(LAST_REQUESTS);
     let portal = Portal {
-        config: Config::read(&arguments.config)?,
+        config: Config::read(&installation.config)?,
         client: client(Some(API_TIMEOUT)).await?,
         watcher: client(None).await?,
-        namespace: arguments.namespace,
-        pod: arguments.pod_name,
-        listener: listen("--listen", arguments.listen).await?,
-        admin: listen("--admin-listen", arguments.admin_listen).await?,
+        namespace: installation.namespace,
+        pod: installation.pod_name,
+        listener: listen("--listen", address).await?,
+        admin: listen("--admin-listen", installation.admin_listen).await?,
         stop: shutdown.drain.clone(),
     };
     tokio::select! {
         served = portal.run() => served,
         () = async { signals.forward(shutdown.clone()).await } => Ok(()),
     }
-}
-
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, PortalError> {
-    TcpListener::bind(address).await.map_err(|error| PortalError::Listen { flag, address, error })
 }
 
 impl Portal {

@@ -66,7 +66,7 @@ impl Running {
         make_role(&server.client()).await;
         let kubeconfig = Kubeconfig::read_from(server.kubeconfig()).unwrap();
         let config: Config = config::parse("settings", settings).unwrap();
-        let arguments = cli::Controller {
+        let arguments = cli::Installation {
             config: "unused".into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             namespace: system.to_owned(),
