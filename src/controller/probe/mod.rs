@@ -1,5 +1,5 @@
 //! Whether a namespace's gateway answers at its public URL: a WebSocket ping by the way that browsers take, from the
-//! controller's pod. [`book`] says when to ping, and what follows from an answer; [`run`] pings.
+//! controller's pod. `book` says when to ping, and what follows from an answer; [`run`] pings.
 
 mod book;
 
