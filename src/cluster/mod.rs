@@ -1,11 +1,12 @@
 //! `webshell gateway`: the gateway of a namespace, whose shells are the WebShells there.
 //!
-//! [`shells`] follows them, and what they name ([`references`], looked at as [`schedule`] says); [`root`] follows the
-//! gateway's settings; [`review`] and [`guard`] ask who may open what; [`status`] and [`host_keys`] write into status. All
-//! of it goes through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
+//! [`shells`] follows them, and what they name ([`references`], looked at as [`schedule`] says, with `found` as the result);
+//! [`root`] follows the gateway's settings; [`review`] and [`guard`] ask who may open what; [`status`] and [`host_keys`]
+//! write into status. All of it goes through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
 
 mod backoff;
 pub mod calls;
+mod found;
 pub mod guard;
 pub mod host_keys;
 pub mod references;

@@ -28,19 +28,18 @@ use tracing::{debug, info, warn};
 use super::{
     backoff::Retry,
     calls::{CallError, Calls},
-    host_keys::StatusKeys,
-    references::{Fetch, Fetched},
+    found::{Found, Judge},
+    references::Fetch,
     root::WATCH,
     schedule::{self, Mark},
-    status::{self, Finding, Wanted},
+    status::{self, Wanted},
 };
 use crate::{
-    api::{WebShell, WebShellSpec, conditions::reasons},
-    catalog::{Access, Catalog, Entry, ShellKey},
+    api::{WebShell, WebShellSpec},
+    catalog::{Catalog, Entry, ShellKey},
     policy::TargetPolicy,
     resolve,
     session::Registry,
-    ssh::{self, LearnedKeys},
 };
 
 /// How often it is seen what is due. Looks themselves are rarer.
@@ -61,7 +60,7 @@ pub struct Shells {
     fetch: Fetch,
     calls: Arc<Calls>,
     policy: watch::Receiver<Arc<TargetPolicy>>,
-    admission: ssh::Admission,
+    judge: Judge,
     state: Mutex<State>,
     catalog: watch::Sender<Arc<Catalog>>,
     /// There may be something to write.
@@ -95,18 +94,6 @@ struct Shell {
     count: Option<i32>,
 }
 
-/// What a look has found.
-#[derive(Clone, Debug)]
-struct Found {
-    access: Result<Arc<Access>, String>,
-    target: String,
-    finding: Finding,
-    /// The generation of the spec that was looked at.
-    generation: Option<i64>,
-    /// Credentials that were tried to read, and what is wrong with them: to decipher a key takes its time.
-    checked: Option<(ssh::Credentials, Option<String>)>,
-}
-
 // === impl Shells ===
 
 impl Shells {
@@ -118,15 +105,15 @@ impl Shells {
         calls: Arc<Calls>,
         policy: watch::Receiver<Arc<TargetPolicy>>,
     ) -> Self {
-        let newest = policy.clone();
+        let api = Api::namespaced(client.clone(), namespace);
         Self {
+            judge: Judge::new(namespace, api.clone(), Arc::clone(&calls), policy.clone()),
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
-            api: Api::namespaced(client.clone(), namespace),
+            api,
             fetch: Fetch::new(client, namespace),
             calls,
             policy,
-            admission: ssh::Admission::new(move |address| newest.borrow().admit(address)),
             state: Mutex::default(),
             catalog: watch::Sender::new(Arc::default()),
             changed: Notify::new(),
@@ -228,7 +215,7 @@ impl Shells {
             let Some((look, spec, before)) = self.begin_look(name) else { return Ok(()) };
             let fetched = self.fetch.get(&spec, &self.calls).await;
             let (found, result) = match fetched {
-                Ok(fetched) => (Some(self.judge(name, &spec, &fetched, before.as_ref()).await), Ok(())),
+                Ok(fetched) => (Some(self.judge.judge(name, &spec, &fetched, before.as_ref()).await), Ok(())),
                 Err(error) => (None, Err(error)),
             };
             if self.end_look(name, look, &spec, found, result.as_ref().err()) {
@@ -266,14 +253,14 @@ impl Shells {
             return true;
         }
         match (found, error) {
-            (Some(found), _) => {
+            (Some(mut found), _) => {
                 shell.look = look;
-                let found = Found { generation: shell.generation, ..found };
+                found.generation = shell.generation;
                 shell.found = Some(found.keep(shell.found.as_ref()));
             }
             // Only of what was never read there is nothing better to tell.
             (None, Some(error)) if shell.found.as_ref().is_none_or(|found| found.finding.status == "Unknown") => {
-                shell.found = Some(Found { generation: shell.generation, ..Found::unread(spec, error) });
+                shell.found = Some(Found::unread(spec, shell.generation, error));
             }
             _ => {}
         }
@@ -281,37 +268,6 @@ impl Shells {
         drop(state);
         self.changed.notify_one();
         true
-    }
-
-    /// What follows from what was got.
-    async fn judge(&self, name: &str, spec: &WebShellSpec, fetched: &Fetched, before: Option<&Found>) -> Found {
-        let keys = StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), &self.namespace, name);
-        let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
-        let access = match resolve::access(spec, fetched, Some(&learned)) {
-            Ok(access) => access,
-            Err(problems) => {
-                let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                let reason = if fetched.is_missing() { reasons::NOT_FOUND } else { reasons::UNUSABLE };
-                return Found::unresolved(spec, reason, message, None);
-            }
-        };
-        let known = before.and_then(|found| found.checked.clone());
-        let known = known.filter(|(checked, _)| access.credentials.same(checked));
-        let wrong = match known {
-            Some((_, wrong)) => wrong,
-            None => access.credentials.check().await.err().map(|failure| format!("{failure} {}", failure.hint())),
-        };
-        let checked = Some((access.credentials.clone(), wrong.clone()));
-        if let Some(wrong) = wrong {
-            let message = format!("Secret {}: {wrong}", spec.credentials.secret_ref.name);
-            return Found::unresolved(spec, reasons::UNUSABLE, message, checked);
-        }
-        let target = resolve::target(spec, Some(&access.target.user));
-        let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
-        let access = admitted.map(|()| Arc::new(Access { admission: self.admission.clone(), ..access }));
-        let message = "All that it names was read and can be used.".to_owned();
-        let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
-        Found { access, target, finding, generation: None, checked }
     }
 
     /// The WebShells that it is time to look at. From now on somebody is looking.
@@ -437,112 +393,5 @@ impl State {
     }
 }
 
-// === impl Found ===
-
-impl Found {
-    fn unresolved(
-        spec: &WebShellSpec,
-        reason: &'static str,
-        message: String,
-        checked: Option<(ssh::Credentials, Option<String>)>,
-    ) -> Self {
-        let target = resolve::target(spec, spec.target.user.as_ref());
-        let finding = Finding { status: "False", reason, message: message.clone() };
-        Self { access: Err(message), target, finding, generation: None, checked }
-    }
-
-    fn unread(spec: &WebShellSpec, error: &CallError) -> Self {
-        let message = format!("what it names cannot be read: {error}");
-        let target = resolve::target(spec, spec.target.user.as_ref());
-        let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
-        Self { access: Err(message), target, finding, generation: None, checked: None }
-    }
-
-    /// Keeps what is in use where it is the same.
-    fn keep(mut self, before: Option<&Self>) -> Self {
-        if let (Ok(now), Some(Ok(before))) = (&self.access, before.map(|found| &found.access))
-            && now.same(before)
-        {
-            self.access = Ok(Arc::clone(before));
-        }
-        self
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn shells() -> Shells {
-        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have
-        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let policy = watch::Sender::new(Arc::default()).subscribe();
-        Shells::new(&Client::try_from(config).unwrap(), "team-a", "pod-1", Arc::default(), policy)
-    }
-
-    fn object(name: &str, host: Value) -> DeserializeGuard<WebShell> {
-        serde_json::from_value(json!({
-            "apiVersion": "webshell.dev/v1alpha1",
-            "kind": "WebShell",
-            "metadata": {"name": name, "namespace": "team-a"},
-            "spec": {
-                "target": {"host": host, "user": "ops"},
-                "credentials": {"secretRef": {"name": "login"}},
-                "hostKey": {"policy": "Insecure"},
-            },
-        }))
-        .unwrap()
-    }
-
-    fn names(shells: &Shells) -> Vec<String> {
-        shells.catalog().borrow().shells.keys().map(|key| key.name.clone()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_list_counts_once_it_is_complete() {
-        let shells = shells();
-        shells.take(Event::Init);
-        shells.take(Event::InitApply(object("a", "10.0.0.1".into())));
-        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
-        assert_eq!(names(&shells), [] as [&str; 0]);
-        shells.take(Event::InitDone);
-        assert_eq!(names(&shells), ["a", "b"]);
-
-        // The watch broke, and so did the next list.
-        shells.take(Event::Init);
-        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
-        assert_eq!(names(&shells), ["a", "b"]);
-        shells.take(Event::Init);
-        shells.take(Event::InitApply(object("b", "10.0.0.1".into())));
-        shells.take(Event::InitApply(object("c", "10.0.0.1".into())));
-        shells.take(Event::InitDone);
-        assert_eq!(names(&shells), ["b", "c"]);
-        shells.take(Event::Delete(object("b", "10.0.0.1".into())));
-        assert_eq!(names(&shells), ["c"]);
-    }
-
-    #[tokio::test]
-    async fn a_malformed_webshell_has_its_reason_and_hurts_no_other() {
-        let shells = shells();
-        shells.take(Event::Apply(object("good", "10.0.0.1".into())));
-        shells.take(Event::Apply(object("bad", 1.into())));
-        let catalog = shells.catalog().borrow().clone();
-        let entry = |name: &str| {
-            let key = ShellKey { namespace: "team-a".to_owned(), name: name.to_owned() };
-            catalog.shells[&key].clone()
-        };
-        assert_eq!(
-            (entry("good").target.as_str(), entry("good").access.unwrap_err().as_str()),
-            ("ops@10.0.0.1:22", NOT_READ)
-        );
-        assert!(entry("bad").access.unwrap_err().starts_with("it cannot be read: "));
-        // Nothing is asked of an API server for it.
-        assert!(shells.look("bad").await.is_ok());
-        assert!(shells.look("good").await.is_err());
-        let told = shells.unwritten_findings();
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].0.as_str(), told[0].1.finding.status), ("good", "Unknown"));
-    }
-}
+mod tests;

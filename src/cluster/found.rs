@@ -1,0 +1,128 @@
+//! What is found of a WebShell and what it names: the access that sessions get, and the finding that its status tells.
+
+use std::sync::Arc;
+
+use kube::Api;
+use tokio::sync::watch;
+
+use super::{
+    calls::{CallError, Calls},
+    host_keys::StatusKeys,
+    references::Fetched,
+    status::Finding,
+};
+use crate::{
+    api::{WebShell, WebShellSpec, conditions::reasons},
+    catalog::Access,
+    policy::TargetPolicy,
+    resolve,
+    ssh::{self, LearnedKeys},
+};
+
+/// Judges what the WebShells of a namespace name.
+#[derive(Debug)]
+pub(super) struct Judge {
+    namespace: String,
+    api: Api<WebShell>,
+    calls: Arc<Calls>,
+    policy: watch::Receiver<Arc<TargetPolicy>>,
+    admission: ssh::Admission,
+}
+
+/// What a look has found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) access: Result<Arc<Access>, String>,
+    pub(super) target: String,
+    pub(super) finding: Finding,
+    /// The generation of the spec that was looked at.
+    pub(super) generation: Option<i64>,
+    /// Credentials that were tried to read, and what is wrong with them: to decipher a key takes its time.
+    checked: Option<(ssh::Credentials, Option<String>)>,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// Keeps to the newest `policy`. Learned host keys are kept by `api`.
+    pub(super) fn new(
+        namespace: &str,
+        api: Api<WebShell>,
+        calls: Arc<Calls>,
+        policy: watch::Receiver<Arc<TargetPolicy>>,
+    ) -> Self {
+        let newest = policy.clone();
+        let admission = ssh::Admission::new(move |address| newest.borrow().admit(address));
+        Self { namespace: namespace.to_owned(), api, calls, policy, admission }
+    }
+
+    /// What follows from what was got.
+    pub(super) async fn judge(
+        &self,
+        name: &str,
+        spec: &WebShellSpec,
+        fetched: &Fetched,
+        before: Option<&Found>,
+    ) -> Found {
+        let keys = StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), &self.namespace, name);
+        let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
+        let access = match resolve::access(spec, fetched, Some(&learned)) {
+            Ok(access) => access,
+            Err(problems) => {
+                let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let reason = if fetched.is_missing() { reasons::NOT_FOUND } else { reasons::UNUSABLE };
+                return Found::unresolved(spec, reason, message, None);
+            }
+        };
+        let known = before.and_then(|found| found.checked.clone());
+        let known = known.filter(|(checked, _)| access.credentials.same(checked));
+        let wrong = match known {
+            Some((_, wrong)) => wrong,
+            None => access.credentials.check().await.err().map(|failure| format!("{failure} {}", failure.hint())),
+        };
+        let checked = Some((access.credentials.clone(), wrong.clone()));
+        if let Some(wrong) = wrong {
+            let message = format!("Secret {}: {wrong}", spec.credentials.secret_ref.name);
+            return Found::unresolved(spec, reasons::UNUSABLE, message, checked);
+        }
+        let target = resolve::target(spec, Some(&access.target.user));
+        let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
+        let access = admitted.map(|()| Arc::new(Access { admission: self.admission.clone(), ..access }));
+        let message = "All that it names was read and can be used.".to_owned();
+        let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
+        Found { access, target, finding, generation: None, checked }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn unresolved(
+        spec: &WebShellSpec,
+        reason: &'static str,
+        message: String,
+        checked: Option<(ssh::Credentials, Option<String>)>,
+    ) -> Self {
+        let target = resolve::target(spec, spec.target.user.as_ref());
+        let finding = Finding { status: "False", reason, message: message.clone() };
+        Self { access: Err(message), target, finding, generation: None, checked }
+    }
+
+    /// Nothing, because of an error.
+    pub(super) fn unread(spec: &WebShellSpec, generation: Option<i64>, error: &CallError) -> Self {
+        let message = format!("what it names cannot be read: {error}");
+        let target = resolve::target(spec, spec.target.user.as_ref());
+        let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
+        Self { access: Err(message), target, finding, generation, checked: None }
+    }
+
+    /// Keeps what is in use where it is the same.
+    pub(super) fn keep(mut self, before: Option<&Self>) -> Self {
+        if let (Ok(now), Some(Ok(before))) = (&self.access, before.map(|found| &found.access))
+            && now.same(before)
+        {
+            self.access = Ok(Arc::clone(before));
+        }
+        self
+    }
+}
