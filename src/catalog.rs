@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use crate::{api::SessionLimits, ssh};
+use crate::{api::SessionLimits, protocol::Reason, ssh};
 
 /// Names a WebShell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,8 +29,17 @@ pub struct Entry {
     pub key: ShellKey,
     /// `user@host:port`, for the list; empty when not known.
     pub target: String,
-    /// What is needed to open it, or a sentence for the user that says what to do.
-    pub access: Result<Arc<Access>, String>,
+    /// What is needed to open it, or why it cannot be opened.
+    pub access: Result<Arc<Access>, Obstacle>,
+}
+
+/// Why a WebShell cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What connections are closed with.
+    pub reason: Reason,
+    /// A sentence for the user that says what to do.
+    pub message: String,
 }
 
 /// Everything a session needs of its WebShell.
@@ -72,6 +81,15 @@ pub struct Catalog {
     pub shells: BTreeMap<ShellKey, Entry>,
 }
 
+// === impl Obstacle ===
+
+impl Obstacle {
+    /// Something in its manifest, or in what that names, cannot be used.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self { reason: Reason::Invalid, message: message.into() }
+    }
+}
+
 // === impl Access ===
 
 impl Access {
@@ -94,5 +112,6 @@ impl Access {
             && self.connect_timeout == newer.connect_timeout
             && self.limits == newer.limits
             && self.clipboard_write == newer.clipboard_write
+            && self.admission == newer.admission
     }
 }

@@ -169,6 +169,12 @@ impl Place {
         self.apply::<Secret>("v1", "Secret", name, json!({"stringData": data})).await;
     }
 
+    /// Says which hosts a Secret may be sent to.
+    async fn allow_hosts(&self, secret: &str, hosts: &str) {
+        let patch = json!({"metadata": {"annotations": {"webshell.dev/allowed-hosts": hosts}}});
+        self.api::<Secret>().patch(secret, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     async fn shell(&self, name: &str, spec: Value) {
         self.apply::<WebShell>("webshell.dev/v1alpha1", "WebShell", name, json!({"spec": spec})).await;
     }
@@ -432,6 +438,55 @@ async fn what_a_session_began_with_must_stay_so() {
 
 #[tokio::test]
 #[ignore = "needs an API server: make test builds one"]
+async fn credentials_are_sent_only_where_their_secret_allows_it() {
+    let sshd = Sshd::builder().config_line("LogLevel VERBOSE").start();
+    let place = Place::start(Options::default()).await;
+    place.secret("db-1", json!({"ssh-privatekey": sshd.client_key(), "password": "secret"})).await;
+    place.allow_hosts("db-1", "db-1.example.com, *.example.com, 10.0.0.0/8").await;
+    place.shell("db-1", spec(&sshd, "db-1")).await;
+    let condition_is = async |status: &str, reason: &str| {
+        place
+            .status("db-1", |of| {
+                let condition = condition(of).filter(|it| it["status"] == status && it["reason"] == reason)?;
+                Some(condition["message"].as_str().unwrap().to_owned())
+            })
+            .await
+    };
+    assert_eq!(place.refused("db-1").await, Reason::HostNotAllowed);
+    let message = condition_is("False", "HostNotAllowed").await;
+    assert!(message.contains("spec.target.host is \"127.0.0.1\"") && message.contains("Secret db-1"), "{message}");
+
+    place.allow_hosts("db-1", "127.0.0.1:22").await;
+    assert_eq!(place.refused("db-1").await, Reason::Invalid);
+    let message = condition_is("False", "Unusable").await;
+    assert!(message.contains("has the entry \"127.0.0.1:22\""), "{message}");
+
+    // Where a name leads to is known only once it is resolved.
+    let mut by_name = spec(&sshd, "db-1");
+    by_name["target"]["host"] = "localhost".into();
+    place.shell("db-1", by_name).await;
+    place.allow_hosts("db-1", "10.0.0.0/8").await;
+    assert_eq!(place.refused("db-1").await, Reason::HostNotAllowed);
+    condition_is("True", "Resolved").await;
+    assert!(!sshd.log().contains("Connection from"), "{}", sshd.log());
+
+    place.shell("db-1", spec(&sshd, "db-1")).await;
+    place.allow_hosts("db-1", "127.0.0.1").await;
+    let mut browser = place.open("db-1").await;
+    assert!(sshd.log().contains("Connection from"), "{}", sshd.log());
+    place.allow_hosts("db-1", "127.0.0.0/8").await;
+    // Whoever connects has it read afresh.
+    place.open("db-1").await;
+    browser.input("still\n").await;
+    browser.read_until("still").await;
+    place.allow_hosts("db-1", "10.0.0.0/8").await;
+    let ended = browser.ended().await;
+    assert_eq!(ended.reason, Reason::HostNotAllowed);
+    assert!(ended.message.contains("127.0.0.1"), "{}", ended.message);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
 async fn a_right_that_is_taken_away_ends_sessions() {
     let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
     place.shell_on(&sshd, "db-1").await;
@@ -534,6 +589,33 @@ async fn settings_apply_live() {
     place.shell("db-2", insecure).await;
     place.settings("10m", json!({"forbidInsecure": true})).await;
     eventually(async || (place.refused("db-2").await == Reason::Invalid).then_some(())).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn what_the_policy_newly_forbids_ends_sessions() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    place.secret("db-1", json!({"ssh-privatekey": sshd.client_key()})).await;
+    let mut insecure = spec(&sshd, "db-1");
+    insecure["hostKey"] = json!({"policy": "Insecure"});
+    place.shell("db-1", insecure).await;
+    for (policy, reason, words) in [
+        (json!({"deniedCidrs": ["127.0.0.0/8"]}), Reason::TargetForbidden, "deniedCidrs of the policy"),
+        (json!({"allowedPorts": [22]}), Reason::TargetForbidden, "allowedPorts of the policy"),
+        (json!({"forbidInsecure": true}), Reason::Invalid, "this installation forbids it"),
+    ] {
+        place.settings("10m", json!({})).await;
+        let mut browser = place.open("db-1").await;
+        // One session more is too many, but none too many ends.
+        place.settings("10m", json!({"maxSessionsPerNamespace": 1})).await;
+        eventually(async || (place.refused("db-1").await == Reason::TooManySessions).then_some(())).await;
+        browser.input("still\n").await;
+        browser.read_until("still").await;
+        place.settings("10m", policy).await;
+        let ended = browser.ended().await;
+        assert_eq!(ended.reason, reason);
+        assert!(ended.message.contains(words), "{}", ended.message);
+    }
 }
 
 #[tokio::test]

@@ -405,6 +405,31 @@ fn known_hosts_from_secrets() {
 }
 
 #[test]
+fn a_secret_says_where_its_credentials_may_be_sent() {
+    let listing = |hosts: Value| with(secret(), "/metadata/annotations", json!({"webshell.dev/allowed-hosts": hosts}));
+    let reading = |hosts: Value| read(&[("m.yaml", &format!("{}\n---\n{}\n", shell(), listing(hosts)))]);
+    access(&reading(json!("*.example.com, 10.0.4.0/24")), "team-a", "db-1");
+    let named = with(shell(), "/spec/target/host", json!("db-1.example.com"));
+    let text = format!("{named}\n---\n{}\n", listing(json!("10.0.4.12")));
+    let admission = access(&read(&[("m.yaml", &text)]), "team-a", "db-1").admission;
+    assert!(admission.check("10.0.4.12:22".parse().unwrap()).is_ok());
+    assert!(admission.check("10.0.4.13:22".parse().unwrap()).is_err());
+
+    let refused = ["db-1.example.com 10.0.4.13", "10.0.4.12:22", " ", "\u{202e}"].map(|hosts| {
+        let reading = reading(json!(hosts));
+        let obstacle = reading.catalog.shells[&key("team-a", "db-1")].access.as_ref().unwrap_err();
+        format!("{}: {}", obstacle.reason.name(), obstacle.message)
+    });
+    insta::assert_snapshot!(refused.join("\n"), @r#"
+    host-not-allowed: spec.target.host is "10.0.4.12": annotation webshell.dev/allowed-hosts of Secret login does not list it; name a host that it lists, or have it list this one
+    invalid: spec.credentials.secretRef: annotation webshell.dev/allowed-hosts of Secret login has the entry "10.0.4.12:22"; write names, domains, addresses and networks there, such as db-1.example.com, *.example.com, 10.0.4.12 or 10.0.0.0/8
+    invalid: spec.credentials.secretRef: annotation webshell.dev/allowed-hosts of Secret login lists no host; list some, or remove the annotation to allow any
+    invalid: spec.credentials.secretRef: annotation webshell.dev/allowed-hosts of Secret login has the entry "\u{202e}"; write names, domains, addresses and networks there, such as db-1.example.com, *.example.com, 10.0.4.12 or 10.0.0.0/8
+    "#);
+    insta::assert_snapshot!(reading(json!(1)).problems[0], @"m.yaml, document 2 (Secret team-a/login): metadata.annotations: must be a mapping of strings; put values in quotes");
+}
+
+#[test]
 fn one_bad_object_hurts_no_other() {
     let bad = with(with(shell(), "/metadata/name", json!("bad")), "/spec/target/port", json!(0));
     let text = format!("{bad}\n---\n{}\n---\n{}\n", shell(), secret());
@@ -412,7 +437,7 @@ fn one_bad_object_hurts_no_other() {
     assert_eq!(reading.problems.len(), 2, "{:?}", reading.problems);
     assert!(reading.catalog.shells[&key("team-a", "db-1")].access.is_ok());
     let reason = reading.catalog.shells[&key("team-a", "bad")].access.as_ref().unwrap_err();
-    assert_eq!(reason, "spec.target.port is 0: must be between 1 and 65535");
+    assert_eq!(reason.message, "spec.target.port is 0: must be between 1 and 65535");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use webshell::{
-    catalog::{Access, Catalog},
+    catalog::{Access, Catalog, Obstacle},
     local::{manifests::Manifests, watch::Follower},
 };
 
@@ -53,7 +53,7 @@ impl Served {
 }
 
 fn shells(catalog: &Catalog) -> Vec<(String, String)> {
-    let shell = |access: &Result<Arc<Access>, String>| {
+    let shell = |access: &Result<Arc<Access>, Obstacle>| {
         access.as_ref().map_or("!".to_owned(), |access| access.target.host.clone())
     };
     catalog.shells.iter().map(|(key, entry)| (key.name.clone(), shell(&entry.access))).collect()

@@ -26,6 +26,7 @@ use webshell::{
         Reason,
         v1::{ClientMessage, Hello, Resume, Size},
     },
+    ssh::Admission,
 };
 
 async fn start(command: &str) -> (Sshd, Gateway) {
@@ -207,10 +208,15 @@ async fn failures_say_what_and_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_under_a_session_ends_it_with_the_reason() {
     type Change = fn(&mut Access);
-    let changes: [(Change, Reason); 3] = [
+    let changes: [(Change, Reason); 5] = [
         (|access| access.target.user = "other".to_owned(), Reason::TargetChanged),
         (|access| access.credentials.password = Some("new".to_owned().into()), Reason::CredentialsChanged),
         (|access| access.host_keys = webshell::ssh::HostKeys::default(), Reason::HostKeysChanged),
+        (|access| access.admission = Admission::new(|_| Err("no target".to_owned())), Reason::TargetForbidden),
+        (
+            |access| access.admission = Admission::default().only_in(["10.0.0.0/8".parse().unwrap()].into()),
+            Reason::HostNotAllowed,
+        ),
     ];
     for (change, reason) in changes {
         let (sshd, gateway) = start("").await;

@@ -25,6 +25,8 @@ pub mod reasons {
     pub const NOT_FOUND: &str = "NotFound";
     /// [`CREDENTIALS_RESOLVED`](super::CREDENTIALS_RESOLVED): what a Secret holds cannot be used.
     pub const UNUSABLE: &str = "Unusable";
+    /// [`CREDENTIALS_RESOLVED`](super::CREDENTIALS_RESOLVED): the Secret's annotation does not list the host.
+    pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
     /// [`CREDENTIALS_RESOLVED`](super::CREDENTIALS_RESOLVED): no gateway has looked yet.
     pub const PENDING: &str = "Pending";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): the Deployment has its pods.

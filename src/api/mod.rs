@@ -14,6 +14,9 @@ pub use webshell::{
     Terminal, WebShell, WebShellSpec, WebShellStatus, is_user_name,
 };
 
+/// The annotation of a Secret of credentials that says which hosts they may be sent to; any without it.
+pub const ALLOWED_HOSTS: &str = "webshell.dev/allowed-hosts";
+
 /// The keys of a Secret of credentials, as Kubernetes names them for its types `kubernetes.io/ssh-auth` and
 /// `kubernetes.io/basic-auth`, and two of ours.
 pub mod secret_keys {

@@ -108,7 +108,8 @@ pub struct ServiceRef {
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     /// A Secret of the same namespace. Its keys are those of the types kubernetes.io/ssh-auth and kubernetes.io/basic-auth:
-    /// `username`, `password`, `ssh-privatekey`; and besides them `passphrase` and `ssh-certificate`.
+    /// `username`, `password`, `ssh-privatekey`; and besides them `passphrase` and `ssh-certificate`. Its annotation
+    /// `webshell.dev/allowed-hosts` may list the only hosts that they are sent to.
     pub secret_ref: SecretRef,
 }
 

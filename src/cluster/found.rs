@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     api::{WebShell, WebShellSpec, conditions::reasons},
-    catalog::Access,
+    catalog::{Access, Obstacle},
     policy::TargetPolicy,
-    resolve,
+    resolve::{self, problem::Cause},
     ssh::{self, LearnedKeys},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Judge {
 /// What a look has found.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    pub(super) access: Result<Arc<Access>, String>,
+    pub(super) access: Result<Arc<Access>, Obstacle>,
     pub(super) target: String,
     pub(super) finding: Finding,
     /// The generation of the spec that was looked at.
@@ -66,12 +66,11 @@ impl Judge {
     ) -> Found {
         let keys = StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), &self.namespace, name);
         let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
-        let access = match resolve::access(spec, fetched, Some(&learned)) {
+        let access = match resolve::access(spec, fetched, Some(&learned), &self.admission) {
             Ok(access) => access,
             Err(problems) => {
                 let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                let reason = if fetched.is_missing() { reasons::NOT_FOUND } else { reasons::UNUSABLE };
-                return Found::unresolved(spec, reason, message, None);
+                return Found::unresolved(spec, resolve::problem::cause(&problems), message, None);
             }
         };
         let known = before.and_then(|found| found.checked.clone());
@@ -83,11 +82,11 @@ impl Judge {
         let checked = Some((access.credentials.clone(), wrong.clone()));
         if let Some(wrong) = wrong {
             let message = format!("Secret {}: {wrong}", spec.credentials.secret_ref.name);
-            return Found::unresolved(spec, reasons::UNUSABLE, message, checked);
+            return Found::unresolved(spec, Cause::Unusable, message, checked);
         }
         let target = resolve::target(spec, Some(&access.target.user));
         let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
-        let access = admitted.map(|()| Arc::new(Access { admission: self.admission.clone(), ..access }));
+        let access = admitted.map(|()| Arc::new(access)).map_err(Obstacle::invalid);
         let message = "All that it names was read and can be used.".to_owned();
         let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
         Found { access, target, finding, generation: None, checked }
@@ -99,13 +98,19 @@ impl Judge {
 impl Found {
     fn unresolved(
         spec: &WebShellSpec,
-        reason: &'static str,
+        cause: Cause,
         message: String,
         checked: Option<(ssh::Credentials, Option<String>)>,
     ) -> Self {
         let target = resolve::target(spec, spec.target.user.as_ref());
+        let reason = match cause {
+            Cause::Missing => reasons::NOT_FOUND,
+            Cause::Unusable => reasons::UNUSABLE,
+            Cause::HostNotAllowed => reasons::HOST_NOT_ALLOWED,
+        };
         let finding = Finding { status: "False", reason, message: message.clone() };
-        Self { access: Err(message), target, finding, generation: None, checked }
+        let access = Err(Obstacle { reason: cause.reason(), message });
+        Self { access, target, finding, generation: None, checked }
     }
 
     /// Nothing, because of an error.
@@ -113,7 +118,7 @@ impl Found {
         let message = format!("what it names cannot be read: {error}");
         let target = resolve::target(spec, spec.target.user.as_ref());
         let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
-        Self { access: Err(message), target, finding, generation, checked: None }
+        Self { access: Err(Obstacle::invalid(message)), target, finding, generation, checked: None }
     }
 
     /// Keeps what is in use where it is the same.

@@ -94,17 +94,6 @@ fn address(service: &v1::Service, wanted: &ServiceRef, namespace: &str) -> Resul
     })
 }
 
-// === impl Fetched ===
-
-impl Fetched {
-    /// Whether something that was named does not exist.
-    pub fn is_missing(&self) -> bool {
-        let secrets = self.secrets.values().filter_map(|secret| secret.as_ref().err());
-        let service = self.service.iter().filter_map(|service| service.as_ref().err());
-        secrets.chain(service).any(|absence| matches!(absence, Absence::Missing(_)))
-    }
-}
-
 impl References for Fetched {
     fn secret(&self, name: &str) -> Result<&Secret, Absence> {
         match self.secrets.get(name) {

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     api::{WebShell, WebShellSpec},
-    catalog::{Catalog, Entry, ShellKey},
+    catalog::{Catalog, Entry, Obstacle, ShellKey},
     policy::TargetPolicy,
     resolve,
     session::Registry,
@@ -308,9 +308,11 @@ impl Shells {
         let entry = |(name, shell): (&String, &Shell)| {
             let key = ShellKey { namespace: self.namespace.clone(), name: name.clone() };
             let (target, access) = match (&shell.spec, &shell.found) {
-                (Err(reason), _) => (String::new(), Err(reason.clone())),
+                (Err(reason), _) => (String::new(), Err(Obstacle::invalid(reason))),
                 (Ok(_), Some(found)) => (found.target.clone(), found.access.clone()),
-                (Ok(spec), None) => (resolve::target(spec, spec.target.user.as_ref()), Err(NOT_READ.to_owned())),
+                (Ok(spec), None) => {
+                    (resolve::target(spec, spec.target.user.as_ref()), Err(Obstacle::invalid(NOT_READ)))
+                }
             };
             (key.clone(), Entry { key, target, access })
         };

@@ -41,7 +41,7 @@ pub fn list<'a>(catalog: &'a Catalog, scope: Scope<'_>, visible: &BTreeSet<&Shel
     };
     let shells = catalog.shells.values().filter(within).filter(|entry| visible.contains(&entry.key));
     let row = |entry: &'a Entry| {
-        let trouble = entry.access.as_ref().err().map(String::as_str);
+        let trouble = entry.access.as_ref().err().map(|obstacle| obstacle.message.as_str());
         Row::new(&entry.key, format!("/{}/", entry.key), &entry.target, trouble)
     };
     List { shells: shells.map(row).collect() }
@@ -61,13 +61,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::catalog::Obstacle;
 
     #[test]
     fn shells_are_listed_within_their_scope() {
         let mut shells = BTreeMap::new();
         for (namespace, name) in [("team-a", "db-1"), ("team-a", "db-2"), ("team-b", "web")] {
             let key = ShellKey { namespace: namespace.into(), name: name.into() };
-            let access = Err("Secret team-a/x is missing; create it".to_owned());
+            let access = Err(Obstacle::invalid("Secret team-a/x is missing; create it"));
             shells.insert(key.clone(), Entry { key, target: "ops@10.0.0.1:22".into(), access });
         }
         let catalog = Catalog { shells };

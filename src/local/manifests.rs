@@ -31,9 +31,9 @@ use self::{
 };
 use crate::{
     api,
-    catalog::{Catalog, Entry, ShellKey},
-    resolve,
-    ssh::LearnedKeys,
+    catalog::{Catalog, Entry, Obstacle, ShellKey},
+    resolve::{self, problem},
+    ssh::{Admission, LearnedKeys},
 };
 
 /// Manifest files and what they said when they were last read.
@@ -114,17 +114,19 @@ impl Manifests {
             reading.ignored.extend_from_slice(&file.ignored);
         }
         let problems = &mut reading.problems;
+        let anywhere = Admission::default();
         let secrets = by_name(self.files.values().flat_map(|file| &file.secrets), problems);
         let secrets = secrets.into_iter().map(|(name, (_, content))| (name, content)).collect();
         for (name, (object, content)) in by_name(self.files.values().flat_map(|file| &file.web_shells), problems) {
             let key = ShellKey { namespace: name.namespace.clone(), name: name.name.clone() };
             let (target, access) = match content {
-                Err(reason) => (String::new(), Err(reason)),
+                Err(reason) => (String::new(), Err(Obstacle::invalid(reason))),
                 Ok(spec) => {
                     let secrets = Secrets { namespace: &name.namespace, all: &secrets };
-                    let access = resolve::access(spec, &secrets, self.learned_keys.as_ref()).map_err(|found| {
+                    let access = resolve::access(spec, &secrets, self.learned_keys.as_ref(), &anywhere);
+                    let access = access.map_err(|found| {
                         problems.extend(found.iter().map(|problem| format!("{object}: {problem}")));
-                        join(&found, "; ")
+                        Obstacle { reason: problem::cause(&found).reason(), message: join(&found, "; ") }
                     });
                     let user = access.as_ref().map_or(spec.target.user.as_ref(), |access| Some(&access.target.user));
                     (resolve::target(spec, user), access.map(Arc::new))

@@ -207,12 +207,12 @@ fn print_line(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Entry, ShellKey};
+    use crate::catalog::{Entry, Obstacle, ShellKey};
 
     fn catalog(names: &[&str]) -> Catalog {
         let entry = |name: &&str| {
             let key = ShellKey { namespace: "demo".into(), name: (*name).into() };
-            (key.clone(), Entry { key, target: String::new(), access: Err(String::new()) })
+            (key.clone(), Entry { key, target: String::new(), access: Err(Obstacle::invalid("")) })
         };
         Catalog { shells: names.iter().map(entry).collect() }
     }

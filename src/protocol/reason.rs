@@ -68,6 +68,8 @@ reasons! {
     CredentialsUnusable = 4121, "credentials-unusable";
     /// The user cancelled a prompt, or let it time out.
     PromptCancelled = 4122, "prompt-cancelled";
+    /// The Secret's credentials may not be sent to the host.
+    HostNotAllowed = 4123, "host-not-allowed";
     /// The server refused the session channel.
     ChannelRefused = 4130, "channel-refused";
     /// The server refused the pty.

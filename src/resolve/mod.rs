@@ -1,5 +1,6 @@
 //! From a WebShell and what it names to what a session needs, whatever source they come from. Pure.
 
+pub mod allowed_hosts;
 pub mod problem;
 pub mod secret;
 
@@ -7,9 +8,13 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use self::{problem::Problem, secret::Secret};
+use self::{
+    allowed_hosts::{AllowedHosts, Verdict},
+    problem::{Cause, Problem},
+    secret::Secret,
+};
 use crate::{
-    api::{HostKeyPolicy, SecretRef, ServiceRef, WebShellSpec, is_user_name, secret_keys},
+    api::{ALLOWED_HOSTS, HostKeyPolicy, SecretRef, ServiceRef, WebShellSpec, is_user_name, secret_keys},
     catalog::Access,
     ssh::{self, HostKeys, KnownHosts, KnownHostsError, LearnedKeys},
 };
@@ -42,7 +47,7 @@ impl Absence {
     /// The problem that it is at a field with that name.
     fn at(self, path: &str, name: &str) -> Problem {
         match self {
-            Self::Missing(text) => Problem::of_value(path, &name.into(), text),
+            Self::Missing(text) => Problem::of_value(path, &name.into(), text).because(Cause::Missing),
             Self::Unusable(text) => Problem::new(path, text),
         }
     }
@@ -60,7 +65,7 @@ pub fn target(spec: &WebShellSpec, user: Option<&String>) -> String {
     user.map_or_else(|| machine.clone(), |user| format!("{user}@{machine}"))
 }
 
-/// What a session of the WebShell needs.
+/// What a session of the WebShell needs. Its targets are where `admission` allows it.
 ///
 /// # Errors
 /// Everything that is missing or unusable.
@@ -68,12 +73,16 @@ pub fn access(
     spec: &WebShellSpec,
     references: &dyn References,
     learned: Option<&Arc<LearnedKeys>>,
+    admission: &ssh::Admission,
 ) -> Result<Access, Vec<Problem>> {
     let mut problems = Vec::new();
     let login = login(spec, references, &mut problems);
     let host_keys = host_keys(spec, references, learned, &mut problems);
     let address = address(spec, references, &mut problems);
-    let (Some((user, credentials)), Some(host_keys), Some((host, port))) = (login, host_keys, address) else {
+    let allowed = address.as_ref().and_then(|(host, _)| allowed(spec, references, host, &mut problems));
+    let (Some((user, credentials)), Some(host_keys), Some((host, port)), Some(allowed)) =
+        (login, host_keys, address, allowed)
+    else {
         return Err(problems);
     };
     Ok(Access {
@@ -88,8 +97,40 @@ pub fn access(
         connect_timeout: spec.target.connect_timeout.get(),
         limits: spec.session.limits(),
         clipboard_write: spec.terminal.clipboard_write,
-        admission: ssh::Admission::default(),
+        admission: match allowed {
+            Verdict::Within(networks) => admission.clone().only_in(networks),
+            Verdict::Listed | Verdict::NotListed => admission.clone(),
+        },
     })
+}
+
+/// Whether the credentials may be sent to the host, as far as that can be said of its name; not where they may not.
+fn allowed(
+    spec: &WebShellSpec,
+    references: &dyn References,
+    host: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Verdict> {
+    let name = &spec.credentials.secret_ref.name;
+    // That there is none was said already.
+    let Some(text) = references.secret(name).ok()?.allowed_hosts() else { return Some(Verdict::Listed) };
+    let hosts = AllowedHosts::parse(text).map_err(|error| {
+        let text = format!("annotation {ALLOWED_HOSTS} of Secret {name} {error}");
+        problems.push(Problem::new("spec.credentials.secretRef", text));
+    });
+    let (path, value) = match &spec.target.service_ref {
+        Some(service) => ("spec.target.serviceRef.name", service.name.as_str()),
+        None => ("spec.target.host", host),
+    };
+    let verdict = hosts.ok()?.judge(&[host, value]);
+    if verdict == Verdict::NotListed {
+        let text = format!(
+            "annotation {ALLOWED_HOSTS} of Secret {name} does not list it; name a host that it lists, or have it list this one"
+        );
+        problems.push(Problem::of_value(path, &value.into(), text).because(Cause::HostNotAllowed));
+        return None;
+    }
+    Some(verdict)
 }
 
 /// Host and port.

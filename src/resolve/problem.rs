@@ -4,16 +4,43 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::protocol::Reason;
+
 /// The longest part of a value that an error shows, in characters.
 const MAX_SHOWN: usize = 60;
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// An object that is named does not exist.
+    Missing,
+    /// A field, or what it names, cannot be used.
+    Unusable,
+    /// The Secret may not be sent to the host.
+    HostNotAllowed,
+}
 
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// What kind of thing it is.
+    pub cause: Cause,
     /// The field, such as `spec.terminal.env[0].name`.
     pub path: String,
     /// What is wrong and what to do; follows the path.
     pub text: String,
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// What connections are closed with for it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Missing | Self::Unusable => Reason::Invalid,
+            Self::HostNotAllowed => Reason::HostNotAllowed,
+        }
+    }
 }
 
 // === impl Problem ===
@@ -21,17 +48,17 @@ pub struct Problem {
 impl Problem {
     /// A problem with a field as a whole.
     pub(crate) fn new(path: impl Into<String>, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(": {text}") }
+        Self { cause: Cause::Unusable, path: path.into(), text: format!(": {text}") }
     }
 
     /// A problem with a field's value, which the message shows.
     pub(crate) fn of_value(path: impl Into<String>, value: &Value, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(" is {}: {text}", show(value)) }
+        Self { cause: Cause::Unusable, path: path.into(), text: format!(" is {}: {text}", show(value)) }
     }
 
     /// A required field that is not there.
     pub(crate) fn missing(path: impl Into<String>, text: impl fmt::Display) -> Self {
-        Self { path: path.into(), text: format!(" is missing: {text}") }
+        Self { cause: Cause::Unusable, path: path.into(), text: format!(" is missing: {text}") }
     }
 
     /// A field that does not exist, and what it may have been meant to be.
@@ -41,8 +68,19 @@ impl Problem {
             Some(nearest) => format!("did you mean {nearest}?"),
             None => format!("the fields here are {}", known.collect::<Vec<_>>().join(", ")),
         };
-        Self { path: join(parent, &shorten(name)), text: format!(" is no field; {advice}") }
+        let text = format!(" is no field; {advice}");
+        Self { cause: Cause::Unusable, path: join(parent, &shorten(name)), text }
     }
+
+    /// The same of another kind.
+    pub(crate) fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
+    }
+}
+
+/// What tells most of several problems: what is to be mended first.
+pub fn cause(problems: &[Problem]) -> Cause {
+    problems.iter().map(|problem| problem.cause).min().unwrap_or(Cause::Unusable)
 }
 
 impl fmt::Display for Problem {
@@ -65,7 +103,8 @@ fn show(value: &Value) -> String {
     }
 }
 
-fn shorten(text: &str) -> String {
+/// Not at any length.
+pub(super) fn shorten(text: &str) -> String {
     let mut characters = text.chars();
     let mut short: String = characters.by_ref().take(MAX_SHOWN).collect();
     if characters.next().is_some() {

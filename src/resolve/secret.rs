@@ -1,20 +1,29 @@
-//! The values of a Secret. No error, log or debug output ever shows one.
+//! The values of a Secret, of which no error, log or debug output ever shows one, and what it says of their use.
 
 use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::api::core::v1;
 use zeroize::Zeroizing;
 
-/// The values of a Secret, by key.
+use crate::api::ALLOWED_HOSTS;
+
+/// A Secret: its values, by key.
 #[derive(Default)]
 pub struct Secret {
     values: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    allowed_hosts: Option<String>,
 }
 
 impl Secret {
-    /// A Secret of these values.
-    pub fn new(values: BTreeMap<String, Zeroizing<Vec<u8>>>) -> Self {
-        Self { values }
+    /// A Secret of these values, that has these annotations.
+    pub fn new(values: BTreeMap<String, Zeroizing<Vec<u8>>>, annotations: Option<&BTreeMap<String, String>>) -> Self {
+        let allowed_hosts = annotations.and_then(|annotations| annotations.get(ALLOWED_HOSTS)).cloned();
+        Self { values, allowed_hosts }
+    }
+
+    /// What the annotation `webshell.dev/allowed-hosts` says, if there is one.
+    pub fn allowed_hosts(&self) -> Option<&str> {
+        self.allowed_hosts.as_deref()
     }
 
     /// All values by key.
@@ -35,7 +44,7 @@ impl Secret {
 impl From<v1::Secret> for Secret {
     fn from(secret: v1::Secret) -> Self {
         let values = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, Zeroizing::new(value.0)));
-        Self::new(values.collect())
+        Self::new(values.collect(), secret.metadata.annotations.as_ref())
     }
 }
 

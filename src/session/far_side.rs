@@ -1,5 +1,7 @@
 //! The shell's side of a session: what a driver tells it and takes from it.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -69,6 +71,11 @@ impl Session {
     /// Tells how far the way to the shell has been gone.
     pub fn step(&self, step: Step) {
         self.progress(Progress::Connecting { step });
+    }
+
+    /// Notes which address was connected to.
+    pub fn reached(&self, address: SocketAddr) {
+        self.state.lock().address = Some(address);
     }
 
     /// Tells that the shell runs.

@@ -13,7 +13,10 @@ pub mod replay;
 pub mod shell;
 pub mod tokens;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -78,6 +81,8 @@ struct State {
     input: Input,
     size: Size,
     limits: SessionLimits,
+    /// Where it is connected to.
+    address: Option<SocketAddr>,
     progress: Progress,
     /// Counts the changes of `progress`.
     progress_version: u64,
@@ -140,6 +145,7 @@ impl Session {
                 input: Input::default(),
                 size: new.size,
                 limits: new.limits,
+                address: None,
                 progress: Progress::Connecting { step: Step::Resolve },
                 progress_version: 1,
                 notices: Vec::new(),
@@ -185,6 +191,11 @@ impl Session {
     /// Lets go of an ended session, whose end the client has seen.
     pub fn dismiss(&self) {
         self.dismissed.cancel();
+    }
+
+    /// The address that its shell is at, once it is connected.
+    fn address(&self) -> Option<SocketAddr> {
+        self.state.lock().address
     }
 
     fn is_over(&self) -> bool {

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Attachment, Session,
     input::WINDOW,
+    shell,
     tokens::{Token, Tokens},
 };
 use crate::{
@@ -243,12 +244,13 @@ impl Registry {
         Ok((attachment, welcome))
     }
 
-    /// Holds every session against the newest catalog: limits apply at once, and what a session was opened with must still be so.
+    /// Holds every session against the newest catalog: limits apply at once, what a session was opened with must still be so, and
+    /// where it is connected to must still be allowed.
     pub fn follow(&self, catalog: &Catalog) {
         let sessions = self.inner.sessions.lock();
         for known in sessions.by_id.values() {
             let Some(used) = &known.access else { continue };
-            match changed(used, catalog, &known.session.shell) {
+            match changed(used, catalog, &known.session) {
                 Ok(now) => known.session.set_limits(now.limits),
                 Err(ended) => known.session.end(*ended),
             }
@@ -372,14 +374,17 @@ impl Sessions {
 }
 
 /// What a session's shell has become; an error where the session must end for it.
-fn changed<'a>(used: &Access, catalog: &'a Catalog, shell: &ShellKey) -> Result<&'a Access, Box<Ended>> {
+fn changed<'a>(used: &Access, catalog: &'a Catalog, session: &Session) -> Result<&'a Access, Box<Ended>> {
     let ended = |reason, message: &str| Box::new(Ended::new(reason, message));
-    let Some(entry) = catalog.shells.get(shell) else {
+    let Some(entry) = catalog.shells.get(&session.shell) else {
         return Err(ended(Reason::Deleted, "The WebShell was deleted."));
     };
-    let now = entry.access.as_deref().map_err(|message| ended(Reason::Invalid, message))?;
+    let now = entry.access.as_deref().map_err(|obstacle| ended(obstacle.reason, &obstacle.message))?;
     match used.change(now) {
-        None => Ok(now),
+        None => {
+            let allowed = session.address().map_or(Ok(()), |address| now.admission.check(address));
+            allowed.map(|()| now).map_err(|failure| Box::new(shell::failed(&failure)))
+        }
         Some(Change::Target) => Err(ended(Reason::TargetChanged, "The WebShell points to another target now.")),
         Some(Change::Credentials) => Err(ended(Reason::CredentialsChanged, "The WebShell's credentials changed.")),
         Some(Change::HostKeys) => {

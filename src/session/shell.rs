@@ -69,6 +69,7 @@ fn relay(session: &Session, event: ssh::Event) {
             ssh::Step::Authenticate => Step::Authenticate,
             ssh::Step::Open => Step::Open,
         }),
+        ssh::Event::Connected(address) => session.reached(address),
         ssh::Event::Banner(text) => session.output(banner(&text).as_bytes()),
         ssh::Event::Question(question) => {
             let lines = question.prompts.into_iter().map(|prompt| PromptLine { text: prompt.text, echo: prompt.echo });
@@ -127,7 +128,8 @@ fn exited(status: Option<u32>, signal: Option<String>) -> Ended {
     Ended { status, signal, ..Ended::new(Reason::Exit, message) }
 }
 
-fn failed(failure: &ssh::Failure) -> Ended {
+/// The end that a failure is.
+pub(super) fn failed(failure: &ssh::Failure) -> Ended {
     let host_key = match failure {
         ssh::Failure::HostKey(rejection) => Some(report(rejection)),
         _ => None,
@@ -149,6 +151,7 @@ fn reason(failure: &ssh::Failure) -> Reason {
     match failure {
         F::Dns { .. } => Reason::Dns,
         F::TargetForbidden { .. } => Reason::TargetForbidden,
+        F::HostNotAllowed { .. } => Reason::HostNotAllowed,
         F::Refused { .. } => Reason::Refused,
         F::Timeout { .. } => Reason::Timeout,
         F::Unreachable { .. } => Reason::Unreachable,

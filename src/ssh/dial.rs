@@ -3,6 +3,7 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -30,15 +31,35 @@ const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(15));
 
 /// Which addresses may be connected to: asked of every one that a name resolves to, at each dial anew. By default all may.
-#[derive(Clone)]
-pub struct Admission(Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>);
+#[derive(Clone, Default)]
+pub struct Admission {
+    policy: Option<Arc<Policy>>,
+    /// The only networks that the credentials may be sent to.
+    networks: Option<Arc<[IpNet]>>,
+}
+
+/// Judges an address; the error says in a few words what speaks against it.
+type Policy = dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync;
 
 // === impl Admission ===
 
 impl Admission {
     /// Asks `admit`, whose error says in a few words what speaks against an address.
     pub fn new(admit: impl Fn(SocketAddr) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(admit))
+        Self { policy: Some(Arc::new(admit)), networks: None }
+    }
+
+    /// The same in these networks only, because the credentials may be sent to no others.
+    pub fn only_in(self, networks: Arc<[IpNet]>) -> Self {
+        Self { networks: Some(networks), ..self }
+    }
+
+    /// Whether an address may be connected to now.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub fn check(&self, address: SocketAddr) -> Result<(), Failure> {
+        self.filter(vec![address]).map(drop)
     }
 
     /// Those of `addresses` that may be connected to.
@@ -46,23 +67,35 @@ impl Admission {
     /// # Errors
     /// When none may: each with what speaks against it.
     fn filter(&self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
-        let (mut admitted, mut refusals) = (Vec::new(), Vec::new());
+        let (mut admitted, mut forbidden, mut not_listed) = (Vec::new(), Vec::new(), Vec::new());
         for address in addresses {
-            match (self.0)(address) {
-                Ok(()) => admitted.push(address),
-                Err(why) => refusals.push(format!("{address}: {why}")),
+            match self.policy.as_ref().map_or(Ok(()), |policy| policy(address)) {
+                Err(why) => forbidden.push(format!("{address}: {why}")),
+                Ok(()) if self.is_listed(address) => admitted.push(address),
+                Ok(()) => not_listed.push(address.to_string()),
             }
         }
-        if admitted.is_empty() && !refusals.is_empty() {
-            return Err(Failure::TargetForbidden { detail: refusals.join("; ") });
+        match (admitted.is_empty(), not_listed.is_empty(), forbidden.is_empty()) {
+            (true, false, _) => Err(Failure::HostNotAllowed { detail: not_listed.join(", ") }),
+            (true, true, false) => Err(Failure::TargetForbidden { detail: forbidden.join("; ") }),
+            _ => Ok(admitted),
         }
-        Ok(admitted)
+    }
+
+    fn is_listed(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.networks.as_ref().is_none_or(|networks| networks.iter().any(|network| network.contains(&ip)))
     }
 }
 
-impl Default for Admission {
-    fn default() -> Self {
-        Self::new(|_| Ok(()))
+/// Equal when both ask the same judge, and the same networks.
+impl PartialEq for Admission {
+    fn eq(&self, other: &Self) -> bool {
+        let same_policy = match (&self.policy, &other.policy) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same_policy && self.networks == other.networks
     }
 }
 
@@ -293,5 +326,28 @@ mod tests {
             failure.to_string(),
             "The target must not be reached from here (127.0.0.1:22: loopback; [::1]:22: loopback)."
         );
+    }
+
+    #[test]
+    fn networks_limit_what_the_policy_admits() {
+        let loopback = |address: SocketAddr| match address.ip().is_loopback() {
+            true => Err("loopback".to_owned()),
+            false => Ok(()),
+        };
+        let networks: Arc<[IpNet]> = ["10.0.0.0/8", "::1/128"].iter().map(|network| network.parse().unwrap()).collect();
+        let admission = Admission::new(loopback).only_in(Arc::clone(&networks));
+        let mixed = addresses("[::1]:22 [::ffff:10.0.4.12]:22 192.0.2.1:22");
+        assert_eq!(admission.filter(mixed), Ok(addresses("[::ffff:10.0.4.12]:22")));
+        let failure = admission.filter(addresses("127.0.0.1:22 192.0.2.1:22 [2001:db8::1]:22")).unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "The Secret's credentials may not be sent to this host (192.0.2.1:22, [2001:db8::1]:22)."
+        );
+        let failure = admission.check(addresses("[::1]:22")[0]).unwrap_err();
+        assert!(matches!(failure, Failure::TargetForbidden { .. }), "{failure:?}");
+
+        let other = Admission::default().only_in(networks);
+        assert!(admission == admission.clone() && admission != other && other != Admission::default());
+        assert_eq!(Admission::default(), Admission::default());
     }
 }

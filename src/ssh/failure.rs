@@ -30,6 +30,12 @@ pub enum Failure {
         /// Each address and what speaks against it.
         detail: String,
     },
+    /// The credentials may be sent to none of the host's addresses.
+    #[error("The Secret's credentials may not be sent to this host ({detail}).")]
+    HostNotAllowed {
+        /// Each address.
+        detail: String,
+    },
     /// Nothing listens at the host's port.
     #[error("The connection was refused ({detail}).")]
     Refused {
@@ -177,6 +183,10 @@ impl Failure {
             Self::TargetForbidden { .. } => {
                 "The target policy decides which addresses gateways may connect to: name another host, or ask whoever \
                  runs the cluster to allow this one."
+                    .into()
+            }
+            Self::HostNotAllowed { .. } => {
+                "Name a host that the Secret's annotation webshell.dev/allowed-hosts lists, or have it list this one."
                     .into()
             }
             Self::Refused { .. } => "Check the port, and that an SSH server runs on the host and listens there.".into(),

@@ -17,6 +17,8 @@ mod known_hosts;
 mod learned_keys;
 mod shell;
 
+use std::net::SocketAddr;
+
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
@@ -110,6 +112,8 @@ pub enum Step {
 pub enum Event {
     /// The next step was begun.
     Step(Step),
+    /// There is a connection to this address.
+    Connected(SocketAddr),
     /// The server's banner (RFC 4252, 5.4), as sent: not yet fit for a terminal.
     Banner(String),
     /// A question for the user.

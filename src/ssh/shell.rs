@@ -153,6 +153,9 @@ async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Eve
     let deadline = Instant::now() + limit;
     let config = Arc::new(config(&host_keys, &target).await?);
     let stream = dial(&target, &admission, deadline, events).await?;
+    if let Ok(address) = stream.peer_addr() {
+        let _ = events.send(Event::Connected(address)).await;
+    }
     let _ = events.send(Event::Step(Step::Handshake)).await;
 
     let link = Arc::new(Link::default());

@@ -90,7 +90,7 @@ pub async fn tell(request: Request, screen: &Screen, answers: &[&[&str]]) -> (Re
         let mut story = Story::default();
         while let Some(event) = receiver.recv().await {
             match event {
-                Event::Step(_) => {}
+                Event::Step(_) | Event::Connected(_) => {}
                 Event::Banner(text) => story.banner.push_str(&text),
                 Event::HostKeyNotice(text) => story.host_key_notices.push(text),
                 Event::Question(mut question) => {

@@ -61,10 +61,10 @@ async fn a_malformed_webshell_has_its_reason_and_hurts_no_other() {
         catalog.shells[&key].clone()
     };
     assert_eq!(
-        (entry("good").target.as_str(), entry("good").access.unwrap_err().as_str()),
+        (entry("good").target.as_str(), entry("good").access.unwrap_err().message.as_str()),
         ("ops@10.0.0.1:22", NOT_READ)
     );
-    assert!(entry("bad").access.unwrap_err().starts_with("it cannot be read: "));
+    assert!(entry("bad").access.unwrap_err().message.starts_with("it cannot be read: "));
     // Nothing is asked of an API server for it.
     assert!(shells.look("bad").await.is_ok());
     assert!(shells.look("good").await.is_err());

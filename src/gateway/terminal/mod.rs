@@ -159,7 +159,7 @@ impl Terminals {
         let entry = catalog.shells.get(shell).ok_or_else(|| {
             Box::new(Ended::new(Reason::Deleted, format!("There is no WebShell {shell} (any more).")))
         })?;
-        entry.access.clone().map_err(|message| Box::new(Ended::new(Reason::Invalid, message)))
+        entry.access.clone().map_err(|obstacle| Box::new(Ended::new(obstacle.reason, obstacle.message)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Documents read as objects: which each is, and what it says or what is wrong with it.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -112,12 +112,13 @@ impl Objects {
             },
             (WEBSHELL_API, "WebShell") => {
                 let object =
-                    self.object(place, "WebShell", fields, |fields, problems| web_shell(fields, schema, problems));
+                    self.object(place, "WebShell", fields, |fields, _, problems| web_shell(fields, schema, problems));
                 self.web_shells.extend(object);
             }
             ("v1", "Secret") => {
-                let object =
-                    self.object(place, "Secret", fields, |fields, problems| Some(secret::read(fields, problems)));
+                let object = self.object(place, "Secret", fields, |fields, annotations, problems| {
+                    Some(secret::read(fields, annotations, problems))
+                });
                 self.secrets.extend(object);
             }
             (_, "") => self.problem(&place, "kind is missing: write WebShell or Secret"),
@@ -146,20 +147,34 @@ impl Objects {
         place: Place,
         kind: &'static str,
         mut fields: Map<String, Value>,
-        read: impl FnOnce(Map<String, Value>, &mut Vec<Problem>) -> Option<T>,
+        read: impl FnOnce(Map<String, Value>, &BTreeMap<String, String>, &mut Vec<Problem>) -> Option<T>,
     ) -> Option<Object<T>> {
         fields.remove("apiVersion");
         fields.remove("kind");
         let mut problems = Vec::new();
-        let Some(name) = name(fields.remove("metadata"), &mut problems) else {
+        let mut metadata = fields.remove("metadata");
+        let annotations = annotations(metadata.as_mut(), &mut problems);
+        let Some(name) = name(metadata, &mut problems) else {
             self.problems.extend(problems.iter().map(|problem| format!("{place} ({kind}): {problem}")));
             return None;
         };
-        let content = match read(fields, &mut problems) {
+        let content = match read(fields, &annotations, &mut problems) {
             Some(content) if problems.is_empty() => Ok(content),
             _ => Err(problems),
         };
         Some(Object { place, kind, name, content })
+    }
+}
+
+/// The object's annotations.
+fn annotations(metadata: Option<&mut Value>, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let given = metadata.and_then(|metadata| metadata.get_mut("annotations")).map(Value::take);
+    match serde_json::from_value(given.unwrap_or_default()) {
+        Ok(annotations) => Option::unwrap_or_default(annotations),
+        Err(_) => {
+            problems.push(Problem::new("metadata.annotations", "must be a mapping of strings; put values in quotes"));
+            BTreeMap::new()
+        }
     }
 }
 

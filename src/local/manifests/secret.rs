@@ -17,8 +17,13 @@ const MAX_SIZE: usize = 1024 * 1024;
 /// The fields of a Secret.
 const FIELDS: [&str; 7] = ["apiVersion", "data", "immutable", "kind", "metadata", "stringData", "type"];
 
-/// Reads what remains of a Secret's manifest without kind and metadata. What is wrong is added to `problems`.
-pub(super) fn read(fields: Map<String, Value>, problems: &mut Vec<Problem>) -> Secret {
+/// Reads what remains of a Secret's manifest without kind and metadata, of which it has the annotations. What is wrong is
+/// added to `problems`.
+pub(super) fn read(
+    fields: Map<String, Value>,
+    annotations: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) -> Secret {
     let mut values = BTreeMap::new();
     let mut kind = String::new();
     let mut string_data = None;
@@ -55,7 +60,7 @@ pub(super) fn read(fields: Map<String, Value>, problems: &mut Vec<Problem>) -> S
         }
     }
     check(&values, &kind, problems);
-    Secret::new(values)
+    Secret::new(values, Some(annotations))
 }
 
 /// What an API server checks.
