@@ -9,8 +9,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::Level;
 
-use crate::api::Duration;
+use crate::{api::Duration, telemetry::logs::Format};
 
 /// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -67,6 +68,20 @@ pub struct Gateway {
     /// The networks of proxies whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// What they log.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Log {
+    /// How lines look.
+    pub format: Format,
+    /// The least level of our own lines.
+    #[serde(with = "level")]
+    pub level: Level,
 }
 
 /// How browsers reach gateways and portal.
@@ -203,6 +218,9 @@ pub struct GatewaySettings {
     pub max_sessions: u32,
     /// The networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What it logs.
+    #[serde(default)]
+    pub log: Log,
 }
 
 /// Why settings cannot be used.
@@ -250,6 +268,30 @@ fn default_max_sessions() -> u32 {
     256
 }
 
+// === impl Log ===
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: Format::Json, level: Level::INFO }
+    }
+}
+
+/// Levels by their names.
+mod level {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use tracing::Level;
+
+    pub(super) fn serialize<S: Serializer>(level: &Level, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&level.as_str().to_lowercase())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let names = "error, warn, info, debug or trace";
+        name.parse().map_err(|_| D::Error::custom(format_args!("{name:?} is no level: must be {names}")))
+    }
+}
+
 // === impl Config ===
 
 impl Config {
@@ -273,6 +315,7 @@ impl Config {
             api_outage_grace: self.gateway.api_outage_grace,
             max_sessions: self.gateway.max_sessions,
             trusted_proxies: self.gateway.trusted_proxies.clone(),
+            log: self.gateway.log,
         }
     }
 }
@@ -355,8 +398,10 @@ mod tests {
 
     #[test]
     fn what_a_gateway_is_told_reads_back() {
-        let config: Config = parse("config", LEAST).unwrap();
+        let text = LEAST.replace("}\nroute", ", log: {format: text, level: debug}}\nroute");
+        let config: Config = parse("config", &text).unwrap();
         let settings = config.gateway_settings("team-a");
+        assert_eq!(settings.log, Log { format: Format::Text, level: Level::DEBUG });
         let text = serde_saphyr::to_string(&settings).unwrap();
         assert_eq!(parse::<GatewaySettings>("gateway.yaml", &text).unwrap(), settings);
     }
@@ -366,5 +411,7 @@ mod tests {
         let text = LEAST.replace("mode", "mod");
         let error = parse::<Config>("config.yaml", &text).unwrap_err().to_string();
         assert!(error.starts_with("config.yaml: ") && error.contains("mod"), "{error}");
+        let error = parse::<Log>("log", "{level: loud}").unwrap_err().to_string();
+        assert!(error.contains("\"loud\" is no level: must be error, warn"), "{error}");
     }
 }

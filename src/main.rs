@@ -26,12 +26,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    logs::start(cli.log_format, cli.log_level)?;
+    let logs = logs::start(cli.log_format, cli.log_level)?;
     match cli.command {
         Command::Local(arguments) => local::run(*arguments).await?,
         Command::Controller(arguments) => controller::run(arguments).await?,
         Command::Portal(arguments) => portal::run(arguments).await?,
-        Command::Gateway(arguments) => cluster::run(arguments).await?,
+        Command::Gateway(arguments) => cluster::run(arguments, logs).await?,
         Command::Ping(arguments) => probe::run(arguments).await?,
         Command::Crd => io::stdout().write_all(api::crd_yaml()?.as_bytes())?,
     }

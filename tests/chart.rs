@@ -4,7 +4,11 @@
 
 use std::{fs, path::Path};
 
-use webshell::config::{self, Config, NetworkPolicy, RouteKind, RouteMode};
+use tracing::Level;
+use webshell::{
+    config::{self, Config, Log, NetworkPolicy, RouteKind, RouteMode},
+    telemetry::logs::Format,
+};
 
 /// The settings in each snapshot of what is rendered, by the snapshot's name.
 fn settings() -> Vec<(String, Config)> {
@@ -64,6 +68,7 @@ fn every_value_arrives() {
     assert_eq!(config.gateway.drain_timeout.to_string(), "30m");
     assert_eq!(config.gateway.api_outage_grace.to_string(), "1m");
     assert_eq!(config.gateway.max_sessions, 64);
+    assert_eq!(config.gateway.log, Log { format: Format::Text, level: Level::DEBUG });
     assert_eq!(config.gateway.trusted_proxies[0].to_string(), "10.0.0.0/8");
     assert_eq!(config.route.annotations["example.com/team"], "platform");
     assert!(!config.route.probe);

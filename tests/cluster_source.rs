@@ -28,7 +28,7 @@ use support::{
     sshd::{self, Sshd},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
     process::Command,
     sync::watch,
@@ -105,7 +105,7 @@ impl Place {
     }
 
     async fn settings(&self, grace: &str, policy: Value) {
-        write_settings(&self.admin, &self.namespace, grace, policy).await;
+        write_settings(&self.admin, &self.namespace, &json!({"apiOutageGrace": grace, "policy": policy})).await;
     }
 
     /// The rights that the chart gives to gateways.
@@ -282,12 +282,13 @@ async fn get(address: SocketAddr, path: &str, upgrade: bool) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// Writes what the controller writes.
-async fn write_settings(client: &Client, namespace: &str, grace: &str, policy: Value) {
-    let settings = json!({
-        "origin": "https://gateway.example", "portal": "https://portal.example", "policy": policy,
-        "loginLifetime": "8h", "apiOutageGrace": grace, "maxSessions": 64, "trustedProxies": [],
+/// Writes what the controller writes, of which a part is given.
+async fn write_settings(client: &Client, namespace: &str, given: &Value) {
+    let mut settings = json!({
+        "origin": "https://gateway.example", "portal": "https://portal.example", "policy": {},
+        "loginLifetime": "8h", "apiOutageGrace": "10m", "maxSessions": 64, "trustedProxies": [],
     });
+    settings.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "webshell-gateway"},
         "data": {"gateway.yaml": settings.to_string(), "keys.json": r#"{"keys": []}"#},
@@ -657,10 +658,11 @@ async fn the_program_is_ready_once_it_has_settings_and_sends_strangers_to_the_po
         .env("WEBSHELL_NAMESPACE", &namespace)
         .env("WEBSHELL_POD_NAME", POD)
         .env("WEBSHELL_POD_UID", "uid-1")
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
     let ready = async |wanted: u16| {
         eventually(async || {
             TcpStream::connect(admin).await.ok()?;
@@ -670,13 +672,26 @@ async fn the_program_is_ready_once_it_has_settings_and_sends_strangers_to_the_po
     };
     ready(503).await;
     assert_eq!(get(admin, "/healthz", false).await.0, 200);
-    write_settings(&server.client(), &namespace, "10m", json!({})).await;
+    write_settings(&server.client(), &namespace, &json!({})).await;
     ready(200).await;
     let (status, body) = get(address, &format!("/{namespace}/-/session"), false).await;
     assert_eq!(
         (status, serde_json::from_str(&body).ok()),
         (401, Some(json!({"login": format!("/{namespace}/-/login")})))
     );
+
+    // Each change of settings is logged: in the form that they ask for, from soon after on.
+    for (format, is_json) in [("json", true), ("text", false)] {
+        for number in 1.. {
+            let settings = json!({"maxSessions": number, "log": {"format": format}});
+            write_settings(&server.client(), &namespace, &settings).await;
+            let line = timeout(PATIENCE, log.next_line()).await.expect("a line in time").unwrap().unwrap();
+            if serde_json::from_str::<Value>(&line).is_ok() == is_json {
+                break;
+            }
+            assert!(number < 100, "still no {format}: {line}");
+        }
+    }
 
     let pid = program.id().unwrap().to_string();
     sshd::run("kill", &["-TERM", &pid]);

@@ -30,7 +30,7 @@ use self::{calls::Calls, guard::ClusterGuard, review::Reviewer, root::Root, shel
 use crate::{
     cli,
     client::{self, ClientError},
-    config::{GatewaySettings, Policy},
+    config::{GatewaySettings, Log, Policy},
     gateway::{
         Gateway, Settings,
         drain::{Shutdown, Signals, SignalsError},
@@ -40,7 +40,7 @@ use crate::{
     },
     policy::{Reserved, TargetPolicy},
     session::{Caps, Registry},
-    telemetry::metrics::SessionMetrics,
+    telemetry::{logs::Logs, metrics::SessionMetrics},
 };
 
 /// Why `webshell gateway` did not start.
@@ -98,7 +98,7 @@ pub struct Cluster {
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(arguments: cli::Gateway) -> Result<(), ClusterError> {
+pub async fn run(arguments: cli::Gateway, logs: Logs) -> Result<(), ClusterError> {
     let signals = Signals::new()?;
     let listener = listen("--listen", arguments.listen).await?;
     let admin = listen("--admin-listen", arguments.admin_listen).await?;
@@ -126,6 +126,7 @@ pub async fn run(arguments: cli::Gateway) -> Result<(), ClusterError> {
         shutdown,
     };
     tasks.spawn(stop.clone().run_until_cancelled_owned(believe(root.subscribe(), trust)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(log(root.subscribe(), logs)));
     cluster.run().await;
     stop.cancel();
     tasks.close();
@@ -260,6 +261,7 @@ fn nobody() -> Result<Trust, TrustError> {
         api_outage_grace: crate::api::Duration::from_secs(0),
         max_sessions: 0,
         trusted_proxies: Vec::new(),
+        log: Log::default(),
     };
     Trust::new(&settings, r#"{"keys": []}"#)
 }
@@ -273,6 +275,21 @@ async fn believe(mut root: watch::Receiver<Option<Arc<Root>>>, trust: watch::Sen
                 Ok(now) => _ = trust.send_replace(Arc::new(now)),
                 Err(error) => error!(%error, "settings cannot be used; who was believed before still is"),
             }
+        }
+        if root.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Logs as the settings say; until there are any, as the command line does.
+async fn log(mut root: watch::Receiver<Option<Arc<Root>>>, logs: Logs) {
+    let mut now = None;
+    loop {
+        let newest = root.borrow_and_update().as_ref().map(|root| root.settings.log);
+        if let Some(log) = newest.filter(|log| now != Some(*log)) {
+            logs.change(log.format, log.level);
+            now = newest;
         }
         if root.changed().await.is_err() {
             return;

@@ -3,18 +3,21 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tracing::{Level, Subscriber, subscriber::SetGlobalDefaultError};
 use tracing_subscriber::{
-    Layer as _,
-    filter::{LevelFilter, Targets},
+    Layer, Registry,
+    filter::{Filtered, LevelFilter, Targets},
     fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
+    reload,
 };
 
 use super::audit;
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people.
     #[default]
@@ -23,30 +26,70 @@ pub enum Format {
     Json,
 }
 
+/// The log of this process, which can be changed while it is written.
+pub struct Logs {
+    lines: reload::Handle<Lines, Registry>,
+    layer: Box<dyn Fn(Format) -> FormatLayer + Send + Sync>,
+}
+
+/// Writes lines of one format.
+type FormatLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Writes those that are wanted.
+type Lines = Filtered<FormatLayer, Targets, Registry>;
+
 /// Logs to standard error from now on: ours from `level` on, audit lines always, libraries' warnings only (at lower
 /// levels some of them tell what passes through them).
 ///
 /// # Errors
 /// When a subscriber is set already.
-pub fn start(format: Format, level: Level) -> Result<(), SetGlobalDefaultError> {
-    tracing::subscriber::set_global_default(subscriber(format, level, io::stderr))
+pub fn start(format: Format, level: Level) -> Result<Logs, SetGlobalDefaultError> {
+    let (subscriber, logs) = subscriber(format, level, io::stderr);
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(logs)
 }
 
-fn subscriber<W>(format: Format, level: Level, writer: W) -> impl Subscriber + Send + Sync
+// === impl Logs ===
+
+impl Logs {
+    /// Logs in another format, or from another level on.
+    pub fn change(&self, format: Format, level: Level) {
+        // It fails where nobody logs any more.
+        let _ = self.lines.modify(|lines| {
+            *lines.inner_mut() = (self.layer)(format);
+            *lines.filter_mut() = filter(level);
+        });
+    }
+}
+
+fn subscriber<W>(format: Format, level: Level, writer: W) -> (impl Subscriber + Send + Sync, Logs)
+where
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
+{
+    let layer = move |format| layer(format, writer.clone());
+    let (lines, handle) = reload::Layer::new(layer(format).with_filter(filter(level)));
+    let logs = Logs { lines: handle, layer: Box::new(layer) };
+    (tracing_subscriber::registry().with(lines), logs)
+}
+
+fn filter(level: Level) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        .with_target(audit::TARGET, LevelFilter::INFO)
+}
+
+fn layer<W>(format: Format, writer: W) -> FormatLayer
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target(env!("CARGO_CRATE_NAME"), level)
-        .with_target(audit::TARGET, LevelFilter::INFO);
     // Colours would be escaped like any other control sequence.
     let lines = fmt::layer().with_ansi(false).with_writer(Escaping(writer));
-    let lines = match format {
+    match format {
         Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry().with(lines.with_filter(filter))
+        // Spans that are open at a change have no text for the other format. Ours has none to show.
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    }
 }
 
 /// Makes writers that escape the control characters within each line. The subscriber writes a line at a time.
@@ -117,9 +160,15 @@ pub(super) mod tests {
 
     /// What is logged while `f` runs.
     pub(in crate::telemetry) fn captured(format: Format, level: Level, f: impl FnOnce()) -> String {
+        captured_with(format, level, |_| f())
+    }
+
+    /// The same, where `f` may change the log.
+    fn captured_with(format: Format, level: Level, f: impl FnOnce(&Logs)) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        tracing::subscriber::with_default(subscriber(format, level, move || writer.clone()), f);
+        let (subscriber, logs) = subscriber(format, level, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || f(&logs));
         let bytes = buffer.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -135,6 +184,25 @@ pub(super) mod tests {
         });
         assert!(text.contains("ours") && text.contains("a warning") && text.contains("who did what"), "{text}");
         assert!(!text.contains("too fine") && !text.contains("theirs"), "{text}");
+    }
+
+    #[test]
+    fn format_and_level_change_while_it_is_written() {
+        let text = captured_with(Format::Text, Level::INFO, |logs| {
+            let line = |number: u32| tracing::debug!(number, "fine");
+            line(1);
+            logs.change(Format::Json, Level::DEBUG);
+            line(2);
+            logs.change(Format::Text, Level::DEBUG);
+            line(3);
+            logs.change(Format::Text, Level::ERROR);
+            line(4);
+            tracing::info!(target: "audit", "who did what");
+        });
+        let [json, plain, audit] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!((&json["level"], &json["number"]), (&"DEBUG".into(), &2.into()));
+        assert!(plain.contains("fine number=3") && audit.contains("who did what"), "{text}");
     }
 
     proptest! {

@@ -80,6 +80,7 @@ gateway:
   maxSessions: {{ .maxSessions | int }}
   trustedProxies: {{ toJson .trustedProxies }}
   {{- end }}
+  log: {{ toJson .Values.log }}
 route:
   {{- with .Values.route }}
   kind: {{ .kind }}
