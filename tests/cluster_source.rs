@@ -56,6 +56,7 @@ struct Place {
     address: SocketAddr,
     shutdown: Shutdown,
     running: Option<JoinHandle<()>>,
+    reserved: watch::Sender<Reserved>,
     api_server: watch::Sender<bool>,
     relay: JoinHandle<()>,
 }
@@ -83,7 +84,8 @@ impl Place {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new(Duration::ZERO);
-        let mut place = Self { namespace, admin, address, shutdown, running: None, api_server, relay };
+        let (reserved, known) = watch::channel(options.reserved);
+        let mut place = Self { namespace, admin, address, shutdown, running: None, reserved, api_server, relay };
         place.settings(options.grace, options.policy).await;
         place.gateways_rights().await;
         place.allow("ada", &["create"], None).await;
@@ -92,7 +94,7 @@ impl Place {
             namespace: place.namespace.clone(),
             pod: POD.to_owned(),
             instance: "uid-1".to_owned(),
-            reserved: options.reserved,
+            reserved: known,
             listener,
             admin: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             auth: Auth::None(Arc::new(User { name: "ada".to_owned(), groups: vec!["ops".to_owned()] })),
@@ -617,6 +619,11 @@ async fn what_the_policy_newly_forbids_ends_sessions() {
         assert_eq!(ended.reason, reason);
         assert!(ended.message.contains(words), "{}", ended.message);
     }
+    place.settings("10m", json!({})).await;
+    let mut browser = place.open("db-1").await;
+    place.reserved.send_replace(Reserved::in_cluster([[127, 0, 0, 1].into()]));
+    let ended = browser.ended().await;
+    assert!(ended.message.contains("the API server is no target"), "{}", ended.message);
 }
 
 #[tokio::test]

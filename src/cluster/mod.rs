@@ -2,8 +2,10 @@
 //!
 //! [`shells`] follows them, and what they name ([`references`], looked at as [`schedule`] says, with `found` as the result);
 //! [`root`] follows the gateway's settings; [`review`] and [`guard`] ask who may open what; [`status`] and [`host_keys`]
-//! write into status. All of it goes through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
+//! write into status; `api_server` keeps targets away from the API server. All of it goes through [`calls`]. What is not
+//! answered changes nothing: sessions live on for a grace.
 
+mod api_server;
 mod backoff;
 pub mod calls;
 mod found;
@@ -16,13 +18,10 @@ pub mod schedule;
 pub mod shells;
 pub mod status;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use kube::{Api, Client};
-use tokio::{
-    net::{TcpListener, lookup_host},
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
@@ -50,13 +49,8 @@ pub enum ClusterError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Its address is not known, so that nothing can be kept from it.
-    #[error("the API server's host {host:?} cannot be resolved: {error}")]
-    ApiServerAddress {
-        /// The host.
-        host: String,
-        /// What the resolver said.
-        error: io::Error,
-    },
+    #[error("the host of the API server's URL {1} cannot be resolved: {0}")]
+    ApiServerAddress(io::Error, hyper::http::Uri),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -79,7 +73,7 @@ pub struct Cluster {
     /// The pod's UID, which tells it from others to a ping.
     pub instance: String,
     /// Where targets never are.
-    pub reserved: Reserved,
+    pub reserved: watch::Receiver<Reserved>,
     /// Where browsers connect.
     pub listener: TcpListener,
     /// Where operators connect.
@@ -103,7 +97,14 @@ pub async fn run(arguments: cli::Gateway, logs: Logs) -> Result<(), ClusterError
     let listener = listen("--listen", arguments.listen).await?;
     let admin = listen("--admin-listen", arguments.admin_listen).await?;
     let config = client::config(None).await?;
-    let reserved = Reserved::in_cluster(api_server(&config.cluster_url).await?);
+    let host: Arc<str> = api_server::host(&config.cluster_url).into();
+    let resolve = move || {
+        let host = Arc::clone(&host);
+        async move { api_server::addresses(&host).await }
+    };
+    let addresses =
+        resolve().await.map_err(|error| ClusterError::ApiServerAddress(error, config.cluster_url.clone()))?;
+    let (reserve, reserved) = watch::channel(Reserved::in_cluster(addresses));
     let client = client::from_config(config)?;
 
     let stop = CancellationToken::new();
@@ -127,6 +128,7 @@ pub async fn run(arguments: cli::Gateway, logs: Logs) -> Result<(), ClusterError
     };
     tasks.spawn(stop.clone().run_until_cancelled_owned(believe(root.subscribe(), trust)));
     tasks.spawn(stop.clone().run_until_cancelled_owned(log(root.subscribe(), logs)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(api_server::follow(resolve, reserve)));
     cluster.run().await;
     stop.cancel();
     tasks.close();
@@ -144,7 +146,7 @@ impl Cluster {
         let registry = Registry::new(0, SessionMetrics::default());
         let calls = Arc::new(Calls::default());
 
-        let live = Live::new(reserved.clone());
+        let live = Live::new(reserved);
         let (settings, policy, grace) = (live.settings.subscribe(), live.policy.subscribe(), live.grace.subscribe());
         let shells = Arc::new(Shells::new(&client, &namespace, &pod, Arc::clone(&calls), policy));
         let reviewer = Arc::new(Reviewer::new(&client, &namespace, Arc::clone(&calls)));
@@ -194,7 +196,7 @@ impl Cluster {
 
 /// What settings become for those who go by them.
 struct Live {
-    reserved: Reserved,
+    reserved: watch::Receiver<Reserved>,
     settings: watch::Sender<Arc<Settings>>,
     policy: watch::Sender<Arc<TargetPolicy>>,
     grace: watch::Sender<Duration>,
@@ -202,9 +204,9 @@ struct Live {
 
 impl Live {
     /// Until settings are known there are no sessions.
-    fn new(reserved: Reserved) -> Self {
+    fn new(reserved: watch::Receiver<Reserved>) -> Self {
         let caps = Caps { total: 0, user: None, shell: None, namespace: None };
-        let policy = TargetPolicy { reserved: reserved.clone(), ..TargetPolicy::default() };
+        let policy = TargetPolicy { reserved: reserved.borrow().clone(), ..TargetPolicy::default() };
         Self {
             reserved,
             settings: watch::Sender::new(Arc::new(Settings { trusted_proxies: Vec::new(), caps })),
@@ -215,7 +217,7 @@ impl Live {
 
     /// Passes settings on; `told` is cancelled once there are any.
     async fn follow(
-        self,
+        mut self,
         mut root: watch::Receiver<Option<Arc<Root>>>,
         told: CancellationToken,
         stop: CancellationToken,
@@ -226,11 +228,15 @@ impl Live {
                 self.pass_on(&root);
                 told.cancel();
             }
-            let Some(Ok(())) = stop.run_until_cancelled(root.changed()).await else { return };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = root.changed() => if changed.is_err() { return },
+                Ok(()) = self.reserved.changed() => {}
+            }
         }
     }
 
-    fn pass_on(&self, root: &Root) {
+    fn pass_on(&mut self, root: &Root) {
         let settings = &root.settings;
         let policy = &settings.policy;
         let caps = Caps {
@@ -242,7 +248,8 @@ impl Live {
         let trusted_proxies = settings.trusted_proxies.clone();
         self.settings.send_replace(Arc::new(Settings { trusted_proxies, caps }));
         self.grace.send_replace(settings.api_outage_grace.get());
-        let policy = Arc::new(TargetPolicy { reserved: self.reserved.clone(), policy: policy.clone() });
+        let policy =
+            Arc::new(TargetPolicy { reserved: self.reserved.borrow_and_update().clone(), policy: policy.clone() });
         self.policy.send_if_modified(|before| {
             let changed = *before != policy;
             *before = policy;
@@ -295,12 +302,4 @@ async fn log(mut root: watch::Receiver<Option<Arc<Root>>>, logs: Logs) {
             return;
         }
     }
-}
-
-/// The API server's addresses.
-async fn api_server(url: &hyper::http::Uri) -> Result<Vec<IpAddr>, ClusterError> {
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let addresses = lookup_host((host, 443)).await;
-    let addresses = addresses.map_err(|error| ClusterError::ApiServerAddress { host: host.to_owned(), error })?;
-    Ok(addresses.map(|address| address.ip()).collect())
 }
