@@ -12,6 +12,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod events;
 pub mod gateway;
 pub mod local;
 pub mod ping;

@@ -13,11 +13,12 @@ use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Secret, Service},
+    events::v1::Event as KubernetesEvent,
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -118,6 +119,7 @@ impl Place {
             rule("webshell.dev", &["webshells/status"], &["patch"]),
             rule("", &["secrets", "services"], &["get"]),
             rule("authorization.k8s.io", &["localsubjectaccessreviews"], &["create"]),
+            rule("events.k8s.io", &["events"], &["create", "patch"]),
             {
                 "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"],
                 "resourceNames": ["webshell-gateway"],
@@ -571,6 +573,56 @@ async fn a_host_key_is_learned_once_and_no_other_is_accepted() {
     place.api::<WebShell>().patch_status("db-1", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     assert_eq!(place.refused("db-1").await, Reason::HostKeyChanged);
     assert_eq!(place.status("db-1", |status| status["hostKey"].as_str().map(str::to_owned)).await, imposed);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn people_are_told_of_host_keys_and_refused_credentials_by_events() {
+    let (sshd, other, place) = (Sshd::start(), Sshd::start(), Place::start(Options::default()).await);
+    place.secret("db-1", json!({"ssh-privatekey": sshd.client_key()})).await;
+    let mut tofu = spec(&sshd, "db-1");
+    tofu["hostKey"] = json!({"policy": "TrustOnFirstUse"});
+    place.shell("db-1", tofu).await;
+    place.open("db-1").await;
+    let imposed = other.known_hosts().replace(&other.port().to_string(), &sshd.port().to_string());
+    let patch = json!({"status": {"hostKey": imposed}});
+    place.api::<WebShell>().patch_status("db-1", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(place.refused("db-1").await, Reason::HostKeyChanged);
+    }
+    place.secret("db-2", json!({"ssh-privatekey": other.client_key(), "password": "canary"})).await;
+    place.shell("db-2", spec(&sshd, "db-2")).await;
+    assert_eq!(place.refused("db-2").await, Reason::AuthenticationFailed);
+
+    // It is the last: what there was to tell of the others was told before it.
+    let events = eventually(async || {
+        let events = place.api::<KubernetesEvent>().list(&ListParams::default()).await.unwrap().items;
+        events.iter().any(|event| event.reason.as_deref() == Some("CredentialsRefused")).then_some(events)
+    })
+    .await;
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let name = event.regarding.as_ref().unwrap().name.clone().unwrap();
+            (name, event.type_.clone().unwrap(), event.reason.clone().unwrap(), event.series.is_some())
+        })
+        .collect();
+    told.sort();
+    let once = |name: &str, kind: &str, reason: &str| (name.to_owned(), kind.to_owned(), reason.to_owned(), false);
+    assert_eq!(
+        told,
+        [
+            once("db-1", "Normal", "HostKeyLearned"),
+            once("db-1", "Warning", "HostKeyRefused"),
+            once("db-2", "Warning", "CredentialsRefused"),
+        ]
+    );
+    let fingerprint = sshd::run("ssh-keygen", &["-lf", sshd.directory().join("host_key.pub").to_str().unwrap()]);
+    let fingerprint = fingerprint.split(' ').nth(1).unwrap();
+    let text = serde_json::to_string(&events).unwrap();
+    // Of the key that was learned, and that it is another one that was refused.
+    assert_eq!(text.matches(fingerprint).count(), 2, "{text}");
+    assert!(!text.contains("canary") && !text.contains("PRIVATE KEY"), "{text}");
 }
 
 #[tokio::test]

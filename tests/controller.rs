@@ -36,7 +36,6 @@ use webshell::{
         api::Server,
         apply,
         build::NAME,
-        events::Events,
         kind::Kind::{
             self, ConfigMap, Deployment, HttpRoute, Ingress, NetworkPolicy, RoleBinding, Service, ServiceAccount,
         },
@@ -45,6 +44,7 @@ use webshell::{
         reconcile::{Context, Error},
         state::{Cache, Fact, Itself, Observed, Source},
     },
+    events::Events,
 };
 
 /// What a namespace with WebShells has, under [`SETTINGS`].
@@ -565,7 +565,7 @@ async fn an_empty_cache_removes_nothing() {
         role_uid: String::new(),
         cache: Arc::new(Cache::new([], metrics.clone())),
         server: Server::new(tenant.client.clone(), metrics.clone()),
-        events: Events::new(tenant.client.clone(), "test"),
+        events: Events::new(tenant.client.clone(), "controller", "Reconcile", "test"),
         metrics,
         rollouts: Default::default(),
         failures: Default::default(),

@@ -1,4 +1,4 @@
-//! The condition types of a WebShell's status, and the reasons they have.
+//! The condition types of a WebShell's status, and the reasons that they and events have.
 
 /// The spec is one that can be served.
 pub const ACCEPTED: &str = "Accepted";
@@ -29,6 +29,12 @@ pub mod reasons {
     pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
     /// [`CREDENTIALS_RESOLVED`](super::CREDENTIALS_RESOLVED): no gateway has looked yet.
     pub const PENDING: &str = "Pending";
+    /// Of events alone: a host's key was learned on first use.
+    pub const HOST_KEY_LEARNED: &str = "HostKeyLearned";
+    /// Of events alone: a host's key, or its certificate, was refused.
+    pub const HOST_KEY_REFUSED: &str = "HostKeyRefused";
+    /// Of events alone: a host did not accept the credentials.
+    pub const CREDENTIALS_REFUSED: &str = "CredentialsRefused";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): the Deployment has its pods.
     pub const AVAILABLE: &str = "Available";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): its pods are on their way.

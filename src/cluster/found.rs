@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{
     calls::{CallError, Calls},
     host_keys::StatusKeys,
+    notices::Notices,
     references::Fetched,
     status::Finding,
 };
@@ -25,6 +26,7 @@ pub(super) struct Judge {
     namespace: String,
     api: Api<WebShell>,
     calls: Arc<Calls>,
+    notices: Notices,
     policy: watch::Receiver<Arc<TargetPolicy>>,
     admission: ssh::Admission,
 }
@@ -44,16 +46,17 @@ pub(super) struct Found {
 // === impl Judge ===
 
 impl Judge {
-    /// Keeps to the newest `policy`. Learned host keys are kept by `api`.
+    /// Keeps to the newest `policy`. Learned host keys are kept by `api` and told to `notices`.
     pub(super) fn new(
         namespace: &str,
         api: Api<WebShell>,
         calls: Arc<Calls>,
+        notices: Notices,
         policy: watch::Receiver<Arc<TargetPolicy>>,
     ) -> Self {
         let newest = policy.clone();
         let admission = ssh::Admission::new(move |address| newest.borrow().admit(address));
-        Self { namespace: namespace.to_owned(), api, calls, policy, admission }
+        Self { namespace: namespace.to_owned(), api, calls, notices, policy, admission }
     }
 
     /// What follows from what was got.
@@ -64,7 +67,8 @@ impl Judge {
         fetched: &Fetched,
         before: Option<&Found>,
     ) -> Found {
-        let keys = StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), &self.namespace, name);
+        let keys =
+            StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), self.notices.clone(), &self.namespace, name);
         let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
         let access = match resolve::access(spec, fetched, Some(&learned), &self.admission) {
             Ok(access) => access,

@@ -7,39 +7,47 @@ use kube::Api;
 
 use super::{
     calls::{CallError, Calls},
+    notices::Notices,
     status,
 };
-use crate::{api::WebShell, ssh::KeyKeeper};
+use crate::{
+    api::WebShell,
+    ssh::{KeyKeeper, PresentedKey},
+};
 
 /// Keeps the learned keys of one WebShell.
 #[derive(Debug)]
 pub struct StatusKeys {
     api: Api<WebShell>,
     calls: Arc<Calls>,
+    notices: Notices,
     name: String,
     place: String,
 }
 
 impl StatusKeys {
     /// Those of `namespace`'s WebShell of this name.
-    pub fn new(api: Api<WebShell>, calls: Arc<Calls>, namespace: &str, name: &str) -> Self {
+    pub fn new(api: Api<WebShell>, calls: Arc<Calls>, notices: Notices, namespace: &str, name: &str) -> Self {
         let place = format!("status.hostKey of WebShell {namespace}/{name}");
-        Self { api, calls, name: name.to_owned(), place }
+        Self { api, calls, notices, name: name.to_owned(), place }
     }
 
     async fn get(&self) -> Result<WebShell, String> {
         self.calls.make(self.api.get(&self.name)).await.map_err(words)
     }
 
-    async fn add_line(&self, read: &str, line: &str) -> Result<bool, String> {
+    async fn add_key(&self, read: &str, key: &PresentedKey) -> Result<bool, String> {
         let object = self.get().await?;
         if status::host_key(&object) != read {
             return Ok(false);
         }
         let condition = status::condition_of(&object).cloned();
-        let text = format!("{read}{line}\n");
+        let text = format!("{read}{}\n", key.line);
         match status::apply_own(&self.api, &self.calls, &object, condition, Some(text)).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.notices.learned(&self.name, &key.fingerprint);
+                Ok(true)
+            }
             Err(error) if error.is_conflict() => Ok(false),
             Err(error) => Err(words(error)),
         }
@@ -55,8 +63,8 @@ impl KeyKeeper for StatusKeys {
         Box::pin(async { Ok(status::host_key(&self.get().await?).to_owned()) })
     }
 
-    fn add<'a>(&'a self, read: &'a str, line: &'a str) -> BoxFuture<'a, Result<bool, String>> {
-        Box::pin(self.add_line(read, line))
+    fn add<'a>(&'a self, read: &'a str, key: &'a PresentedKey) -> BoxFuture<'a, Result<bool, String>> {
+        Box::pin(self.add_key(read, key))
     }
 }
 

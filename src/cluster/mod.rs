@@ -2,8 +2,8 @@
 //!
 //! [`shells`] follows them, and what they name ([`references`], looked at as [`schedule`] says, with `found` as the result);
 //! [`root`] follows the gateway's settings; [`review`] and [`guard`] ask who may open what; [`status`] and [`host_keys`]
-//! write into status; `api_server` keeps targets away from the API server. All of it goes through [`calls`]. What is not
-//! answered changes nothing: sessions live on for a grace.
+//! write into status, and [`notices`] become Events; `api_server` keeps targets away from the API server. All of it goes
+//! through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
 
 mod api_server;
 mod backoff;
@@ -11,6 +11,7 @@ pub mod calls;
 mod found;
 pub mod guard;
 pub mod host_keys;
+pub mod notices;
 pub mod references;
 pub mod review;
 pub mod root;
@@ -25,11 +26,21 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
-use self::{calls::Calls, guard::ClusterGuard, review::Reviewer, root::Root, shells::Shells, status::Writer};
+use self::{
+    calls::Calls,
+    guard::ClusterGuard,
+    notices::{Notices, Publisher},
+    review::Reviewer,
+    root::Root,
+    shells::Shells,
+    status::Writer,
+};
 use crate::{
+    catalog::ShellKey,
     cli,
     client::{self, ClientError},
     config::{GatewaySettings, Log, Policy},
+    events::Events,
     gateway::{
         Gateway, Settings,
         drain::{Shutdown, Signals, SignalsError},
@@ -38,6 +49,7 @@ use crate::{
         origin::Origins,
     },
     policy::{Reserved, TargetPolicy},
+    protocol::v1::Ended,
     session::{Caps, Registry},
     telemetry::{logs::Logs, metrics::SessionMetrics},
 };
@@ -143,14 +155,19 @@ impl Cluster {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (told, listed, ready) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let registry = Registry::new(0, SessionMetrics::default());
+        let (notices, waiting) = Notices::new();
+        let observer = notices.clone();
+        let tell = move |shell: &ShellKey, ended: &Ended| observer.ended(&shell.name, ended);
+        let registry = Registry::observed(0, SessionMetrics::default(), tell);
         let calls = Arc::new(Calls::default());
 
         let live = Live::new(reserved);
         let (settings, policy, grace) = (live.settings.subscribe(), live.policy.subscribe(), live.grace.subscribe());
-        let shells = Arc::new(Shells::new(&client, &namespace, &pod, Arc::clone(&calls), policy));
+        let shells = Arc::new(Shells::new(&client, &namespace, &pod, Arc::clone(&calls), notices, policy));
         let reviewer = Arc::new(Reviewer::new(&client, &namespace, Arc::clone(&calls)));
         let api = Api::namespaced(client.clone(), &namespace);
+        let events = Events::new(client.clone(), "gateway", "Connect", &pod);
+        let publisher = Publisher { api: api.clone(), calls: Arc::clone(&calls), events };
         let writer = Writer { api, calls, shells: Arc::clone(&shells), pod };
         let guard =
             ClusterGuard { namespace: namespace.clone(), reviewer: Arc::clone(&reviewer), shells: Arc::clone(&shells) };
@@ -160,6 +177,7 @@ impl Cluster {
         tasks.spawn(root::follow(client, namespace.clone(), root, stop.clone()));
         tasks.spawn(shells.run(registry.clone(), listed.clone(), stop.clone()));
         tasks.spawn(review::watch_over(reviewer, registry.clone(), grace, stop.clone()));
+        tasks.spawn(publisher.run(waiting, namespace.clone(), stop.clone()));
         tasks.spawn(writer.run(registry.clone(), stop.clone()));
         let (known, serving) = (ready.clone(), stop.clone());
         tasks.spawn(async move {

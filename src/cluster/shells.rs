@@ -29,6 +29,7 @@ use super::{
     backoff::Retry,
     calls::{CallError, Calls},
     found::{Found, Judge},
+    notices::Notices,
     references::Fetch,
     root::WATCH,
     schedule::{self, Mark},
@@ -103,11 +104,12 @@ impl Shells {
         namespace: &str,
         pod: &str,
         calls: Arc<Calls>,
+        notices: Notices,
         policy: watch::Receiver<Arc<TargetPolicy>>,
     ) -> Self {
         let api = Api::namespaced(client.clone(), namespace);
         Self {
-            judge: Judge::new(namespace, api.clone(), Arc::clone(&calls), policy.clone()),
+            judge: Judge::new(namespace, api.clone(), Arc::clone(&calls), notices, policy.clone()),
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             api,

@@ -2,14 +2,13 @@
 //!
 //! It reconciles namespaces. [`watch`] tells what there is; [`observe`] cuts it down to the facts that [`state`] keeps. A
 //! [`reconcile`] takes a namespace's facts and goes through the steps [`validate`] and [`build`] (pure), [`apply`], then
-//! [`status`] (pure) and [`events`]. [`digest`] tells whether a write would change anything.
+//! [`status`] (pure) and [events](crate::events). [`digest`] tells whether a write would change anything.
 
 pub mod api;
 pub mod apply;
 pub mod backoff;
 pub mod build;
 pub mod digest;
-pub mod events;
 pub mod keys;
 pub mod kind;
 pub mod lease;
@@ -40,7 +39,6 @@ use tracing::{debug, info, warn};
 
 use self::{
     api::Server as ApiServer,
-    events::Events,
     kind::Kind,
     lease::Leadership,
     metrics::ControllerMetrics,
@@ -54,6 +52,7 @@ use crate::{
     cli,
     client::{self, ClientError},
     config::{Config, ConfigError, RouteKind},
+    events::Events,
     gateway::{
         admin::Admin,
         drain::{Shutdown, Signals, SignalsError},
@@ -215,7 +214,7 @@ impl Controller {
         let context = Context {
             cache: Arc::new(Cache::new(watches.sources(), metrics.clone())),
             server: ApiServer::new(client.clone(), metrics.clone()),
-            events: Events::new(client, &arguments.pod_name),
+            events: Events::new(client, "controller", "Reconcile", &arguments.pod_name),
             config,
             selector,
             role_uid,

@@ -20,7 +20,6 @@ use super::{
     api::{CallError, Server},
     apply::{self, Applied},
     backoff,
-    events::Events,
     metrics::ControllerMetrics,
     observe::{self, FIELD_MANAGER},
     probe::{self, Outcome, Probes, Subject},
@@ -28,7 +27,7 @@ use super::{
     state::{Cache, Namespace, Shell, Source},
     status::{Shared, Status},
 };
-use crate::{api::conditions::CREDENTIALS_RESOLVED, config::Config};
+use crate::{api::conditions::CREDENTIALS_RESOLVED, config::Config, events::Events};
 
 /// How many statuses of a namespace are written at once.
 const STATUSES_AT_ONCE: usize = 8;

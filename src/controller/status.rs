@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api::conditions::{ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, READY, ROUTE_READY, reasons},
     config::Config,
+    events::Notice,
 };
 
 const TRUE: &str = "True";
@@ -59,17 +60,6 @@ pub struct Status {
     pub content: Value,
     /// Its conditions.
     pub conditions: Vec<Said>,
-}
-
-/// Something that a person must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether something is wrong.
-    pub warning: bool,
-    /// One of `api::conditions::reasons`.
-    pub reason: &'static str,
-    /// A sentence.
-    pub message: String,
 }
 
 // === impl Shared ===

@@ -208,8 +208,8 @@ impl Session {
     }
 
     /// Notes that the shell is gone: what it left is still to be delivered. A verdict of ours stands above what the far
-    /// side said.
-    fn finish(&self, ended: Ended) {
+    /// side said. Returns what counts.
+    fn finish(&self, ended: Ended) -> Ended {
         let mut state = self.state.lock();
         let ended = state.verdict.take().unwrap_or(ended);
         state.prompt = None;
@@ -221,8 +221,9 @@ impl Session {
         audit::ended(self.subject(), &self.id, ended.reason.name(), summary);
         self.metrics.closed(ended.reason.name());
         state.replay.complete();
-        state.ended = Some(ended);
+        state.ended = Some(ended.clone());
         state.wake();
+        ended
     }
 
     /// Warns and ends the session by its limits; never returns.

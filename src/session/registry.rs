@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     future::Future,
     net::IpAddr,
     sync::Arc,
@@ -104,8 +105,20 @@ pub struct Registry {
 struct Inner {
     caps: Mutex<Caps>,
     metrics: SessionMetrics,
+    observer: Observer,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
+}
+
+/// Who is told how sessions ended.
+struct Observer(Box<Observe>);
+
+type Observe = dyn Fn(&ShellKey, &Ended) + Send + Sync;
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer(…)")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,8 +157,18 @@ impl OpenError {
 impl Registry {
     /// A registry for at most `limit` sessions at once.
     pub fn new(limit: usize, metrics: SessionMetrics) -> Self {
+        Self::observed(limit, metrics, |_, _| {})
+    }
+
+    /// The same, whose `observer` is told how the sessions of which shell ended; it must not block.
+    pub fn observed(
+        limit: usize,
+        metrics: SessionMetrics,
+        observer: impl Fn(&ShellKey, &Ended) + Send + Sync + 'static,
+    ) -> Self {
         let caps = Mutex::new(Caps { total: limit, user: None, shell: None, namespace: None });
-        let inner = Inner { caps, metrics, tasks: TaskTracker::new(), sessions: Mutex::default() };
+        let observer = Observer(Box::new(observer));
+        let inner = Inner { caps, metrics, observer, tasks: TaskTracker::new(), sessions: Mutex::default() };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -331,7 +354,8 @@ impl Registry {
             ended = drive => ended,
             () = session.keep_time() => Ended::new(Reason::Internal, "The session's clock stopped."),
         };
-        session.finish(ended);
+        let ended = session.finish(ended);
+        (self.inner.observer.0)(&session.shell, &ended);
         session.linger().await;
         let mut sessions = self.inner.sessions.lock();
         if let Some(known) = sessions.by_id.remove(&session.id) {

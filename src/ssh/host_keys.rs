@@ -214,7 +214,7 @@ impl HostKeys {
             let (text, learned) = learned_keys::read(keeper).await?;
             let verdict = decide(&self.known_hosts.clone().and(learned))?;
             let Verdict::Learn(key) = &verdict else { return Ok(verdict) };
-            if learned_keys::add(keeper, &text, &key.line).await? {
+            if learned_keys::add(keeper, &text, key).await? {
                 return Ok(verdict);
             }
         }

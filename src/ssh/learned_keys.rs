@@ -13,6 +13,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
+use super::host_keys::PresentedKey;
 use super::known_hosts::{KnownHosts, KnownHostsError, MAX_TEXT};
 
 /// Where learned keys are. Equal to another when it is the same place.
@@ -34,8 +35,8 @@ pub trait KeyKeeper: Debug + Send + Sync {
     /// The text. The error is a sentence's end.
     fn read(&self) -> BoxFuture<'_, Result<String, String>>;
 
-    /// Adds a line, unless the text is no longer `read`; whether it was added.
-    fn add<'a>(&'a self, read: &'a str, line: &'a str) -> BoxFuture<'a, Result<bool, String>>;
+    /// Adds the line of a key, unless the text is no longer `read`; whether it was added.
+    fn add<'a>(&'a self, read: &'a str, key: &'a PresentedKey) -> BoxFuture<'a, Result<bool, String>>;
 }
 
 /// Why learned keys can be neither consulted nor added to.
@@ -114,9 +115,9 @@ pub(super) async fn read(keeper: &dyn KeyKeeper) -> Result<(String, KnownHosts),
     Ok((text, known_hosts))
 }
 
-/// Adds a line by a keeper; whether it was added.
-pub(super) async fn add(keeper: &dyn KeyKeeper, read: &str, line: &str) -> Result<bool, LearnedKeysError> {
-    keeper.add(read, line).await.map_err(|problem| keeper_error(keeper, problem))
+/// Adds a key by a keeper; whether it was added.
+pub(super) async fn add(keeper: &dyn KeyKeeper, read: &str, key: &PresentedKey) -> Result<bool, LearnedKeysError> {
+    keeper.add(read, key).await.map_err(|problem| keeper_error(keeper, problem))
 }
 
 fn keeper_error(keeper: &dyn KeyKeeper, problem: String) -> LearnedKeysError {

@@ -6,7 +6,7 @@ fn shells() -> Shells {
     let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
     let policy = watch::Sender::new(Arc::default()).subscribe();
-    Shells::new(&Client::try_from(config).unwrap(), "team-a", "pod-1", Arc::default(), policy)
+    Shells::new(&Client::try_from(config).unwrap(), "team-a", "pod-1", Arc::default(), Notices::new().0, policy)
 }
 
 fn object(name: &str, host: Value) -> DeserializeGuard<WebShell> {

@@ -323,12 +323,16 @@ impl KeyKeeper for Memory {
         Box::pin(async { Ok(self.text.lock().clone()) })
     }
 
-    fn add<'a>(&'a self, read: &'a str, line: &'a str) -> futures_util::future::BoxFuture<'a, Result<bool, String>> {
+    fn add<'a>(
+        &'a self,
+        read: &'a str,
+        key: &'a PresentedKey,
+    ) -> futures_util::future::BoxFuture<'a, Result<bool, String>> {
         Box::pin(async move {
             let mut text = self.text.lock();
             text.extend(self.others.lock().pop());
             if *text == read {
-                text.push_str(&format!("{line}\n"));
+                text.push_str(&format!("{}\n", key.line));
                 return Ok(true);
             }
             Ok(false)

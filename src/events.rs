@@ -8,7 +8,6 @@ use kube::{
 use parking_lot::Mutex;
 use tracing::debug;
 
-use super::status::Notice;
 use crate::api::WebShell;
 
 /// After so many events the recorder starts afresh: it keeps each for six minutes, to count repetitions.
@@ -17,22 +16,34 @@ const MAX_KEPT: usize = 1000;
 /// The longest note that an API server takes, in bytes.
 const MAX_NOTE: usize = 1000;
 
+/// Something that a person must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// One of `api::conditions::reasons`.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
 /// Publishes events. One recorder serves all WebShells, so that repetitions are counted and not listed.
 pub struct Events {
     client: Client,
     reporter: Reporter,
+    action: &'static str,
     recorder: Mutex<(Recorder, usize)>,
 }
 
 impl Events {
-    /// Events that are reported by `pod`.
-    pub fn new(client: Client, pod: &str) -> Self {
-        let reporter = Reporter { controller: "webshell.dev/controller".to_owned(), instance: Some(pod.to_owned()) };
+    /// Events that come up at an action of the role of `pod`.
+    pub fn new(client: Client, role: &str, action: &'static str, pod: &str) -> Self {
+        let reporter = Reporter { controller: format!("webshell.dev/{role}"), instance: Some(pod.to_owned()) };
         let recorder = Recorder::new(client.clone(), reporter.clone());
-        Self { client, reporter, recorder: Mutex::new((recorder, 0)) }
+        Self { client, reporter, action, recorder: Mutex::new((recorder, 0)) }
     }
 
-    /// Tells of what has become of a WebShell. That it cannot be told is no reason to stop: the status says it too.
+    /// Tells of what has become of a WebShell. That it cannot be told is no reason to stop: status or log say it too.
     pub async fn publish(&self, namespace: &str, name: &str, uid: &str, notices: Vec<Notice>) {
         let reference = ObjectReference {
             api_version: Some(WebShell::api_version(&()).into_owned()),
@@ -49,7 +60,7 @@ impl Events {
                 type_: if notice.warning { EventType::Warning } else { EventType::Normal },
                 reason: notice.reason.to_owned(),
                 note: Some(note).filter(|note| !note.is_empty()),
-                action: "Reconcile".to_owned(),
+                action: self.action.to_owned(),
                 secondary: None,
             };
             if let Err(error) = self.recorder().publish(&event, &reference).await {
