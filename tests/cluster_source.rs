@@ -7,6 +7,7 @@ mod support {
     pub mod api_server;
     pub mod browser;
     pub mod sshd;
+    pub mod waiting;
 }
 
 use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use support::{
     api_server::ApiServer,
     browser::{Client as Browser, Endpoint, Event, PATIENCE},
     sshd::{self, Sshd},
+    waiting::eventually,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -34,7 +36,7 @@ use tokio::{
     process::Command,
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use webshell::{
     api::WebShell,
@@ -196,7 +198,7 @@ impl Place {
     /// Connects as soon as that works.
     async fn open(&self, name: &str) -> Browser {
         let endpoint = self.endpoint(name);
-        eventually(async || {
+        eventually("a session", async || {
             endpoint.connect(Some("webshell.v1")).await.ok()?;
             let mut browser = endpoint.hello(Hello { size: Size::DEFAULT, resume: None }).await.ok()?;
             loop {
@@ -213,7 +215,7 @@ impl Place {
     /// Why a session of a shell cannot be opened, as soon as it cannot.
     async fn refused(&self, name: &str) -> Reason {
         let endpoint = self.endpoint(name);
-        eventually(async || {
+        eventually("a refusal", async || {
             endpoint.connect(Some("webshell.v1")).await.ok()?;
             let mut browser = match endpoint.hello(Hello { size: Size::DEFAULT, resume: None }).await {
                 Ok(browser) => browser,
@@ -242,7 +244,7 @@ impl Place {
     /// Waits until a status says something.
     async fn status<T>(&self, name: &str, says: impl Fn(&Value) -> Option<T>) -> T {
         let api = self.api::<WebShell>();
-        eventually(async || {
+        eventually(&format!("a status of {name}"), async || {
             let object = serde_json::to_value(api.get(name).await.unwrap()).unwrap();
             says(&object["status"])
         })
@@ -299,19 +301,6 @@ async fn write_settings(client: &Client, namespace: &str, given: &Value) {
     });
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     api.patch("webshell-gateway", &PatchParams::apply("tests").force(), &Patch::Apply(object)).await.unwrap();
-}
-
-/// Waits until something is there.
-async fn eventually<T>(mut something: impl AsyncFnMut() -> Option<T>) -> T {
-    let found = async {
-        loop {
-            if let Some(found) = something().await {
-                return found;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, found).await.expect("it came to pass")
 }
 
 /// A client of the gateway's account, by a way to the server that is open while the channel says so.
@@ -390,15 +379,16 @@ async fn a_new_webshell_is_usable_and_its_status_tells_of_it() {
     place.status("db-1", |status| (condition(status)?["status"] == "True").then_some(())).await;
     let entry = json!([{"pod": POD, "activeSessions": 1}]);
     place.status("db-1", |status| (status["gateways"] == entry).then_some(())).await;
-    // Nothing is written while nothing changes: within this, everything is looked at and would be written again.
-    let version = async || place.api::<WebShell>().get("db-1").await.unwrap().metadata.resource_version.unwrap();
-    let settled = version().await;
-    sleep(Duration::from_secs(12)).await;
-    assert_eq!(version().await, settled);
-
+    // Nothing is written while nothing changes, however often it is looked at: as it is for each who connects.
+    let writes = async || ApiServer::shared().await.status_writes(&place.namespace);
+    let before = writes().await;
+    for _ in 0..5 {
+        assert_eq!(place.websocket_status("db-1").await, 101);
+    }
     place.shutdown.drain.cancel();
     timeout(PATIENCE, place.running.take().unwrap()).await.unwrap().unwrap();
     place.status("db-1", |status| status["gateways"].is_null().then_some(())).await;
+    assert_eq!(writes().await, before + 1, "besides the last number of sessions");
     place.status("db-1", |status| condition(status).map(|_| ())).await;
 }
 
@@ -595,7 +585,7 @@ async fn people_are_told_of_host_keys_and_refused_credentials_by_events() {
     assert_eq!(place.refused("db-2").await, Reason::AuthenticationFailed);
 
     // It is the last: what there was to tell of the others was told before it.
-    let events = eventually(async || {
+    let events = eventually("an event", async || {
         let events = place.api::<KubernetesEvent>().list(&ListParams::default()).await.unwrap().items;
         events.iter().any(|event| event.reason.as_deref() == Some("CredentialsRefused")).then_some(events)
     })
@@ -633,7 +623,7 @@ async fn settings_apply_live() {
     let browser = place.open("db-1").await;
     let answers = async |policy: Value, reason: Reason| {
         place.settings("10m", policy).await;
-        eventually(async || (place.refused("db-1").await == reason).then_some(())).await;
+        eventually("a refusal", async || (place.refused("db-1").await == reason).then_some(())).await;
     };
     answers(json!({"maxSessionsPerUser": 1}), Reason::TooManySessions).await;
     answers(json!({"deniedCidrs": ["127.0.0.0/8"]}), Reason::TargetForbidden).await;
@@ -643,7 +633,7 @@ async fn settings_apply_live() {
     insecure["hostKey"] = json!({"policy": "Insecure"});
     place.shell("db-2", insecure).await;
     place.settings("10m", json!({"forbidInsecure": true})).await;
-    eventually(async || (place.refused("db-2").await == Reason::Invalid).then_some(())).await;
+    eventually("a refusal", async || (place.refused("db-2").await == Reason::Invalid).then_some(())).await;
 }
 
 #[tokio::test]
@@ -663,7 +653,7 @@ async fn what_the_policy_newly_forbids_ends_sessions() {
         let mut browser = place.open("db-1").await;
         // One session more is too many, but none too many ends.
         place.settings("10m", json!({"maxSessionsPerNamespace": 1})).await;
-        eventually(async || (place.refused("db-1").await == Reason::TooManySessions).then_some(())).await;
+        eventually("a refusal", async || (place.refused("db-1").await == Reason::TooManySessions).then_some(())).await;
         browser.input("still\n").await;
         browser.read_until("still").await;
         place.settings("10m", policy).await;
@@ -723,7 +713,7 @@ async fn the_program_is_ready_once_it_has_settings_and_sends_strangers_to_the_po
         .unwrap();
     let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
     let ready = async |wanted: u16| {
-        eventually(async || {
+        eventually("an answer", async || {
             TcpStream::connect(admin).await.ok()?;
             (get(admin, "/readyz", false).await.0 == wanted).then_some(())
         })

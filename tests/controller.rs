@@ -8,6 +8,7 @@
 mod support {
     pub mod api_server;
     pub mod controller;
+    pub mod waiting;
 }
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 mod support {
     pub mod api_server;
     pub mod controller;
+    pub mod waiting;
 }
 
 use std::{net::Ipv4Addr, sync::Arc};

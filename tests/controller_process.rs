@@ -5,6 +5,7 @@
 mod support {
     pub mod api_server;
     pub mod controller;
+    pub mod waiting;
 }
 
 use std::{

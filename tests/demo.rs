@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod support {
+    pub mod waiting;
+}
+
 use std::{
     future::Future,
     os::unix::fs::PermissionsExt,
@@ -12,11 +16,12 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use support::waiting::{PATIENCE, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use webshell::ssh::Demo;
@@ -89,8 +94,10 @@ impl Fixture {
 
     /// Waits for the number a program wrote to a file, usually its own.
     async fn process(&self, file: &str) -> String {
-        wait_until(|| std::fs::read_to_string(self.path(file)).is_ok_and(|text| text.ends_with('\n'))).await;
-        std::fs::read_to_string(self.path(file)).unwrap().trim().to_owned()
+        let number = eventually("the number of a program", async || {
+            std::fs::read_to_string(self.path(file)).ok().filter(|text| text.ends_with('\n'))
+        });
+        number.await.trim().to_owned()
     }
 }
 
@@ -101,16 +108,7 @@ fn write_key(path: &Path, key: &SecretString) {
 
 /// Waits for what must happen, long enough for a slow and busy machine.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), what).await.expect("took longer than a minute")
-}
-
-async fn wait_until(condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon(waiting).await;
+    timeout(PATIENCE, what).await.expect("took longer than a minute")
 }
 
 async fn end(ssh: Child) -> Output {
@@ -266,7 +264,7 @@ async fn a_program_that_takes_no_input_holds_its_client_back_and_ends_with_it() 
     }
     assert!(is_running(&program));
     ssh.kill().await.unwrap();
-    wait_until(|| !is_running(&program)).await;
+    eventually("the program's end", async || (!is_running(&program)).then_some(())).await;
 }
 
 #[tokio::test]
@@ -295,7 +293,7 @@ async fn stopping_ends_connections_and_programs() {
     let program = fixture.process("pid").await;
     let (address, directory) = (fixture.demo.address(), fixture.directory);
     soon(fixture.demo.shutdown()).await;
-    wait_until(|| !is_running(&program)).await;
+    eventually("the program's end", async || (!is_running(&program)).then_some(())).await;
     assert_eq!(end(ssh).await.status.code(), Some(255));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     drop(directory);

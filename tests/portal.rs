@@ -6,9 +6,10 @@ mod support {
     pub mod api_server;
     pub mod portal;
     pub mod site;
+    pub mod waiting;
 }
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -25,12 +26,13 @@ use support::{
     api_server::ApiServer,
     portal::{cookie_of, form},
     site::{PATIENCE, Reply, Site, exchange, request_text, shell_at},
+    waiting::eventually,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use webshell::{
@@ -186,12 +188,7 @@ impl Stage {
         };
         let running = tokio::spawn(portal.run());
         let stage = Self { client, config, namespace, address, admin: admin_address, stop, running };
-        let ready = async {
-            while stage.admin("/readyz").await.status != 200 {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, ready).await.expect("the portal becomes ready");
+        eventually("a portal that is ready", async || (stage.admin("/readyz").await.status == 200).then_some(())).await;
         stage
     }
 
@@ -247,12 +244,10 @@ impl Stage {
     /// Waits until the portal has seen a WebShell, as one who may open everything.
     async fn sees(&self, namespace: &str, name: &str, cookie: &str) {
         let url = self.route().url(namespace, name);
-        let seen = async {
-            while !self.listed(cookie, &[namespace]).await.contains(&url) {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, seen).await.expect("the portal sees the WebShell");
+        eventually("the WebShell in the list", async || {
+            self.listed(cookie, &[namespace]).await.contains(&url).then_some(())
+        })
+        .await;
     }
 
     /// The keys that it has published, as a gateway gets them.
@@ -360,19 +355,13 @@ async fn the_list_shows_what_rbac_allows() {
     }]}});
     let shells: Api<WebShell> = Api::namespaced(stage.client.clone(), &all);
     shells.patch_status("a", &PatchParams::default(), &Patch::Merge(&ready)).await.unwrap();
-    let shown = async {
-        loop {
-            let list: Value = serde_json::from_str(&stage.get("/-/shells", &ada).await.body).unwrap();
-            let shell =
-                list["shells"].as_array().unwrap().iter().find(|shell| shell["url"] == expected_url(&stage, &all));
-            let shell = shell.unwrap();
-            if shell["ready"] == true && shell["target"] == "10.0.4.12:22" {
-                break;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, shown).await.expect("the shell is shown as ready");
+    eventually("the shell, shown as ready", async || {
+        let list: Value = serde_json::from_str(&stage.get("/-/shells", &ada).await.body).unwrap();
+        let shell = list["shells"].as_array().unwrap().iter().find(|shell| shell["url"] == expected_url(&stage, &all));
+        let shell = shell.unwrap();
+        (shell["ready"] == true && shell["target"] == "10.0.4.12:22").then_some(())
+    })
+    .await;
     let left: Value = serde_json::from_str(&stage.get("/-/shells", &ada).await.body).unwrap();
     let other =
         left["shells"].as_array().unwrap().iter().find(|shell| shell["name"] == "b" && shell["namespace"] == all);
@@ -481,16 +470,11 @@ async fn keys_are_published_once_and_those_of_the_dead_are_swept() {
     };
     stage.stop.cancel();
     let running = tokio::spawn(portal.run());
-    let swept = async {
-        loop {
-            let data = config_maps.get("webshell-portal-keys").await.unwrap().data.unwrap();
-            if !data.contains_key("dead.json") && !data.contains_key(&first) {
-                break data;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let data = timeout(PATIENCE, swept).await.expect("old keys go");
+    let data = eventually("no old keys", async || {
+        let data = config_maps.get("webshell-portal-keys").await.unwrap().data.unwrap();
+        (!data.contains_key("dead.json") && !data.contains_key(&first)).then_some(data)
+    })
+    .await;
     assert_eq!(data.len(), 2, "one key, and what is not ours: {data:?}");
     stop.cancel();
     timeout(PATIENCE, running).await.expect("the portal's end").unwrap().unwrap();
@@ -525,17 +509,11 @@ async fn the_command_serves_logs_no_token_and_stops_when_told() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let ready = async {
-        loop {
-            if let Ok(stream) = TcpStream::connect(admin).await
-                && exchange(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n").await.status == 200
-            {
-                break;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, ready).await.expect("the portal becomes ready");
+    eventually("a portal that is ready", async || {
+        let stream = TcpStream::connect(admin).await.ok()?;
+        (exchange(stream, "GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n").await.status == 200).then_some(())
+    })
+    .await;
 
     let good = token(&server.client(), &people, "ada", &["webshell.dev"]).await;
     let bad = "a-canary-that-is-no-token";

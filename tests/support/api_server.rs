@@ -22,6 +22,7 @@ use kube::{
 };
 use rcgen::KeyPair;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use serde_json::Value;
 use tokio::{
     sync::OnceCell,
     time::{sleep, timeout},
@@ -32,6 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The certificate that the server makes for itself, and its authority's.
 const CERTIFICATE: &str = "apiserver.crt";
+
+/// What the server keeps a record of: everything done with our resources.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, resources: [{group: webshell.dev}]}
+- {level: None}
+";
 
 /// Runs both processes, whose command lines it gets as two words, until its input ends: with the test's process at the latest,
 /// however that ends.
@@ -83,6 +94,7 @@ impl ApiServer {
             "--authorization-mode=RBAC --token-auth-file=tokens --service-account-issuer=https://tests".to_owned(),
             "--service-account-key-file=service-accounts.pub --service-account-signing-key-file=service-accounts.key"
                 .to_owned(),
+            "--audit-policy-file=audit.yaml --audit-log-path=audit.log".to_owned(),
             // It refuses pods where no controller has made the namespace's ServiceAccount.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
         ];
@@ -94,6 +106,7 @@ impl ApiServer {
             path(CERTIFICATE),
         );
         fs::write(path("kubeconfig"), kubeconfig).unwrap();
+        fs::write(path("audit.yaml"), AUDIT_POLICY).unwrap();
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh", &etcd.join(" "), &api_server.join(" ")])
             .current_dir(&directory)
@@ -153,6 +166,18 @@ impl ApiServer {
     /// The configuration file of a client that may do everything, for other processes.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
+    }
+
+    /// How many writes to the status of WebShells the server has taken in a namespace, whether or not they changed it.
+    pub fn status_writes(&self, namespace: &str) -> usize {
+        let log = fs::read_to_string(self.directory.join("audit.log")).unwrap();
+        // The last line may be under way.
+        let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let writes = records.filter(|record| {
+            let object = &record["objectRef"];
+            object["namespace"] == namespace && object["subresource"] == "status" && record["verb"] == "patch"
+        });
+        writes.count()
     }
 
     /// What the server has logged.

@@ -29,9 +29,7 @@ use webshell::{
 };
 
 use super::api_server::ApiServer;
-
-/// How long anything may take that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use super::waiting::{PATIENCE, eventually};
 
 /// The settings of most tests, where there is no gateway that could answer at a public URL.
 pub const SETTINGS: &str = "
@@ -298,18 +296,6 @@ pub fn sum(metrics: &ControllerMetrics, name: &str) -> u64 {
     let text = text(metrics);
     let counts = text.lines().filter(|line| line.starts_with(name));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
-}
-
-/// Waits until `look` finds something.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "this did not come: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Waits until `look` has said the same for a while.
