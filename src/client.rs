@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::{Client, Config, config::InferConfigError};
 
+use crate::watch;
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -15,7 +17,8 @@ pub enum ClientError {
     Client(#[from] Box<kube::Error>),
 }
 
-/// A client. With `limit`, calls end by an error when nothing comes for so long.
+/// A client. With `limit`, calls end by an error when nothing comes for so long; without, when it is longer than any watch is
+/// silent.
 ///
 /// # Errors
 /// When nothing usable says where the API server is.
@@ -31,17 +34,21 @@ pub async fn config(limit: Option<Duration>) -> Result<Config, ClientError> {
     let mut config = Config::infer().await.map_err(Box::new)?;
     if limit.is_some() {
         config.connect_timeout = limit;
-        config.read_timeout = limit;
         config.write_timeout = limit;
     }
+    config.read_timeout = limit.or(Some(watch::SILENCE));
+    // What a connection was idle for before is no silence.
+    config.reset_reader_on_write = true;
     Ok(config)
 }
 
-/// A client by [`config`].
+/// A client by [`config`]. It tries nothing again by itself: it would for minutes, or for as long as an answer asks for, and
+/// whoever waits would not know. Everybody who calls has pauses and limits of their own.
 ///
 /// # Errors
 /// When the certificates or the token that it names cannot be used.
-pub fn from_config(config: Config) -> Result<Client, ClientError> {
+pub fn from_config(mut config: Config) -> Result<Client, ClientError> {
+    config.default_retry = false;
     // Another part of the program may have chosen it already; it is the only one there is.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::try_from(config).map_err(Box::new)?)

@@ -26,3 +26,4 @@ pub mod ssh;
 pub mod telemetry;
 pub mod ticket;
 pub mod user;
+pub mod watch;

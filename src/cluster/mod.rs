@@ -6,7 +6,6 @@
 //! through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
 
 mod api_server;
-mod backoff;
 pub mod calls;
 mod found;
 pub mod guard;

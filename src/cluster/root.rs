@@ -1,28 +1,24 @@
 //! The gateway's own ConfigMap, which its namespace's controller keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::Retry;
-use crate::config::{self, ConfigError, GatewaySettings};
+use crate::{
+    config::{self, ConfigError, GatewaySettings},
+    watch::events,
+};
 
 /// The name of the ConfigMap.
 pub const NAME: &str = "webshell-gateway";
-
-/// How long one watch lasts before the next: a connection that has died without a word is noticed by then.
-pub(super) const WATCH: Duration = Duration::from_secs(60);
 
 const SETTINGS: &str = "gateway.yaml";
 const KEYS: &str = "keys.json";
@@ -53,8 +49,8 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={NAME}")).timeout(WATCH.as_secs() as u32);
-    let mut events = std::pin::pin!(watcher(api, config).backoff(Retry::default()));
+    let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+    let mut events = std::pin::pin!(events(api, config));
     let mut well = true;
     while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
         match event {

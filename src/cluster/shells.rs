@@ -11,10 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::DeserializeGuard,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -26,12 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    backoff::Retry,
     calls::{CallError, Calls},
     found::{Found, Judge},
     notices::Notices,
     references::Fetch,
-    root::WATCH,
     schedule::{self, Mark},
     status::{self, Wanted},
 };
@@ -41,6 +36,7 @@ use crate::{
     policy::TargetPolicy,
     resolve,
     session::Registry,
+    watch::events,
 };
 
 /// How often it is seen what is due. Looks themselves are rarer.
@@ -136,8 +132,7 @@ impl Shells {
     /// what was seen last stays in force.
     pub async fn run(self: Arc<Self>, registry: Registry, listed: CancellationToken, stop: CancellationToken) {
         let api: Api<DeserializeGuard<WebShell>> = Api::namespaced(self.api.clone().into_client(), &self.namespace);
-        let config = watcher::Config::default().timeout(WATCH.as_secs() as u32);
-        let mut events = std::pin::pin!(watcher(api, config).backoff(Retry::default()));
+        let mut events = std::pin::pin!(events(api, watcher::Config::default()));
         let mut policy = self.policy.clone();
         let mut looks = JoinSet::new();
         let mut ticks = interval(TICK);

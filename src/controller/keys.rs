@@ -6,10 +6,8 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{
-    observe,
-    state::{Fact, Observed},
-};
+use super::state::{Fact, Observed};
+use crate::watch;
 
 /// The ConfigMap, with a key `<kid>.json` for each portal.
 pub const NAME: &str = "webshell-portal-keys";
@@ -46,7 +44,7 @@ pub fn observed(object: &ConfigMap) -> Option<Observed> {
     Some(Observed {
         namespace: namespace.as_deref()?.into(),
         name: name.as_deref()?.into(),
-        version: observe::version(&object.metadata),
+        version: watch::version(&object.metadata),
         fact: Fact::Keys(serde_json::to_string(&KeySet { keys }).ok()?),
     })
 }

@@ -18,6 +18,7 @@ use crate::{
         conditions::{ACCEPTED, CREDENTIALS_RESOLVED, GATEWAY_READY, READY, ROUTE_READY, reasons},
     },
     config::Config,
+    watch,
 };
 
 /// The field manager of everything that the controller writes.
@@ -36,7 +37,7 @@ pub fn namespace(object: &PartialObjectMeta<v1::Namespace>, selector: &Selector)
     let labels = meta.labels.as_ref();
     let selected = labels.map_or_else(|| selector.matches(&Default::default()), |labels| selector.matches(labels));
     let fact = Fact::Namespace(Itself { terminating: meta.deletion_timestamp.is_some(), selected });
-    Some(Observed { namespace: name.clone(), name, version: version(meta), fact })
+    Some(Observed { namespace: name.clone(), name, version: watch::version(meta), fact })
 }
 
 /// A WebShell. One that cannot be read has the reason, and a status all the same.
@@ -104,12 +105,7 @@ pub fn shorten(text: &str) -> String {
 
 fn observed(meta: &ObjectMeta, fact: Fact) -> Option<Observed> {
     let namespace = meta.namespace.as_deref()?.into();
-    Some(Observed { namespace, name: meta.name.as_deref()?.into(), version: version(meta), fact })
-}
-
-/// The resource version as the number that it is in any API server that keeps its objects in etcd.
-pub fn version(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+    Some(Observed { namespace, name: meta.name.as_deref()?.into(), version: watch::version(meta), fact })
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

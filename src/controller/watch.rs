@@ -11,10 +11,9 @@ use kube::{
     Api, Client, Resource,
     core::{ApiResource, DynamicObject, PartialObjectMeta, Selector},
     runtime::{
-        WatchStreamExt as _,
         controller::ReconcileRequest,
         reflector::{self, ObjectRef, Store},
-        watcher::{self, Event, watcher},
+        watcher::{self, Event},
     },
 };
 use serde::de::DeserializeOwned;
@@ -27,7 +26,7 @@ use super::{
     observe,
     state::{Cache, Observed, Source},
 };
-use crate::{api::WebShell, config::Config};
+use crate::{api::WebShell, config::Config, watch};
 
 /// The object that is reconciled.
 pub type Meta = PartialObjectMeta<Namespace>;
@@ -66,8 +65,7 @@ impl Watches {
         let mut requests = SelectAll::new();
         requests.push(namespaces);
 
-        let labels = build::LABELS.map(|(name, value)| format!("{name}={value}")).join(",");
-        let ours = watcher::Config::default().page_size(PAGE).labels(&labels);
+        let ours = watcher::Config::default().page_size(PAGE).labels(&build::label_selector());
         let resource = ApiResource::erase::<WebShell>(&());
         let shells = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let all = watcher::Config::default().page_size(PAGE);
@@ -95,8 +93,7 @@ impl Watches {
         let (store, writer) = reflector::store::<Meta>();
         let (cache, selector) = (cache.clone(), self.selector.clone());
         let api = Api::<Meta>::all(self.client.clone());
-        let requests = watcher(api, watcher::Config::default().page_size(PAGE))
-            .default_backoff()
+        let requests = watch::events(api, watcher::Config::default().page_size(PAGE))
             .inspect_err(|error| warn_of(Source::Namespaces, error))
             .map_ok(move |event| {
                 let observed = observed(&event, |object| observe::namespace(object, &selector));
@@ -136,8 +133,7 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let cache = cache.clone();
-    let changes = watcher(api, config)
-        .default_backoff()
+    let changes = watch::events(api, config)
         .inspect_err(move |error| warn_of(source, error))
         .map_ok(move |event| observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default());
     to_requests(changes).boxed()

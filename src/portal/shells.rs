@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject},
-    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+    runtime::watcher::{self, Event},
 };
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::{
     api::{WebShell, conditions},
     catalog::ShellKey,
+    watch,
 };
 
 /// The longest text that is kept of a WebShell, in characters; the list needs no more.
@@ -41,7 +42,7 @@ impl Shells {
         // Not by its type: one malformed object must not hide the others.
         let kind = ApiResource::erase::<WebShell>(&());
         let api: Api<DynamicObject> = Api::all_with(client, &kind);
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = pin!(watch::events(api, watcher::Config::default()));
         let mut next = BTreeMap::new();
         while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
             match event {

@@ -26,6 +26,11 @@ pub const LABELS: [(&str, &str); 3] = [
     ("app.kubernetes.io/managed-by", "webshell"),
 ];
 
+/// Selects objects of ours by their labels.
+pub fn label_selector() -> String {
+    LABELS.map(|(name, value)| format!("{name}={value}")).join(",")
+}
+
 /// Where the pod template is in a Deployment. Another one replaces the pods.
 pub const TEMPLATE: &str = "/spec/template";
 
