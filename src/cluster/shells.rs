@@ -15,7 +15,10 @@ use kube::{
 };
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{
+        Notify,
+        watch::{Receiver, Sender},
+    },
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -36,7 +39,7 @@ use crate::{
     policy::TargetPolicy,
     resolve,
     session::Registry,
-    watch::events,
+    watch::{self, events},
 };
 
 /// How often it is seen what is due. Looks themselves are rarer.
@@ -53,13 +56,14 @@ const NOT_READ: &str = "what it names has not been read yet; try again in a mome
 pub struct Shells {
     namespace: String,
     pod: String,
-    api: Api<WebShell>,
+    /// All WebShells, whatever they say.
+    api: Api<DeserializeGuard<WebShell>>,
     fetch: Fetch,
     calls: Arc<Calls>,
-    policy: watch::Receiver<Arc<TargetPolicy>>,
+    policy: Receiver<Arc<TargetPolicy>>,
     judge: Judge,
     state: Mutex<State>,
-    catalog: watch::Sender<Arc<Catalog>>,
+    catalog: Sender<Arc<Catalog>>,
     /// There may be something to write.
     changed: Notify,
 }
@@ -85,10 +89,26 @@ struct Shell {
     look: u64,
     /// Whether somebody is looking who was sent by the schedule.
     looking: bool,
+    /// The resource version of what is known of it.
+    version: u64,
+    /// Whether that may be wrong.
+    doubt: Doubt,
     /// What its status says, as far as gateways write it, and what was written since.
     told: Option<Condition>,
     wrote: Option<Wanted>,
     count: Option<i32>,
+}
+
+/// Whether a WebShell is as it is known. A list that lacks it, or news that are older, may come from a server that is behind;
+/// what ends sessions must be the API server's own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// There is no doubt.
+    None,
+    /// There is.
+    Open,
+    /// The API server is being asked.
+    Asked,
 }
 
 // === impl Shells ===
@@ -101,25 +121,25 @@ impl Shells {
         pod: &str,
         calls: Arc<Calls>,
         notices: Notices,
-        policy: watch::Receiver<Arc<TargetPolicy>>,
+        policy: Receiver<Arc<TargetPolicy>>,
     ) -> Self {
-        let api = Api::namespaced(client.clone(), namespace);
+        let written = Api::namespaced(client.clone(), namespace);
         Self {
-            judge: Judge::new(namespace, api.clone(), Arc::clone(&calls), notices, policy.clone()),
+            judge: Judge::new(namespace, written, Arc::clone(&calls), notices, policy.clone()),
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
-            api,
+            api: Api::namespaced(client.clone(), namespace),
             fetch: Fetch::new(client, namespace),
             calls,
             policy,
             state: Mutex::default(),
-            catalog: watch::Sender::new(Arc::default()),
+            catalog: Sender::new(Arc::default()),
             changed: Notify::new(),
         }
     }
 
     /// The shells, as last seen.
-    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+    pub fn catalog(&self) -> Receiver<Arc<Catalog>> {
         self.catalog.subscribe()
     }
 
@@ -131,8 +151,7 @@ impl Shells {
     /// Follows the WebShells until it is stopped; `listed` is cancelled once all are known. While they cannot be watched,
     /// what was seen last stays in force.
     pub async fn run(self: Arc<Self>, registry: Registry, listed: CancellationToken, stop: CancellationToken) {
-        let api: Api<DeserializeGuard<WebShell>> = Api::namespaced(self.api.clone().into_client(), &self.namespace);
-        let mut events = std::pin::pin!(events(api, watcher::Config::default()));
+        let mut events = std::pin::pin!(events(self.api.clone(), watcher::Config::default()));
         let mut policy = self.policy.clone();
         let mut looks = JoinSet::new();
         let mut ticks = interval(TICK);
@@ -164,6 +183,10 @@ impl Shells {
                 Some(_) = looks.join_next() => {}
                 _ = ticks.tick() => {}
             }
+            for name in self.doubted() {
+                let shells = Arc::clone(&self);
+                looks.spawn(async move { shells.ask(&name).await });
+            }
             for name in self.due(&registry) {
                 let shells = Arc::clone(&self);
                 looks.spawn(async move {
@@ -184,21 +207,54 @@ impl Shells {
             Event::InitApply(object) => {
                 let name = object.name_any();
                 state.relisted.get_or_insert_default().insert(name);
-                state.apply(object, &self.pod);
+                state.hear(object, &self.pod);
             }
-            // Only now it is known what is gone.
+            // Only now it is known what may be gone.
             Event::InitDone => {
                 if let Some(listed) = state.relisted.take() {
-                    state.shells.retain(|name, _| listed.contains(name));
+                    let lacking = state.shells.iter_mut().filter(|(name, _)| !listed.contains(*name));
+                    lacking.for_each(|(_, shell)| shell.doubt());
                 }
             }
-            Event::Apply(object) => state.apply(object, &self.pod),
+            Event::Apply(object) => state.hear(object, &self.pod),
+            Event::Delete(object) if state.is_old(&object) => state.doubt(&object.name_any()),
             Event::Delete(object) => _ = state.shells.remove(&object.name_any()),
         }
         // A list that is not complete yet is no reason to tell anything.
         if state.relisted.is_none() {
             self.publish(&state);
         }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The WebShells that the API server is to be asked for. From now on somebody is asking.
+    fn doubted(&self) -> Vec<String> {
+        let mut state = self.state.lock();
+        let open = state.shells.iter_mut().filter(|(_, shell)| shell.doubt == Doubt::Open);
+        open.map(|(name, shell)| {
+            shell.doubt = Doubt::Asked;
+            name.clone()
+        })
+        .collect()
+    }
+
+    /// Asks the API server what is to be thought of a WebShell.
+    async fn ask(&self, name: &str) {
+        let answer = self.calls.make(self.api.get_opt(name)).await;
+        let mut state = self.state.lock();
+        // Otherwise a watch was quicker.
+        let Some(shell) = state.shells.get_mut(name).filter(|shell| shell.doubt == Doubt::Asked) else { return };
+        match answer {
+            Ok(Some(object)) => state.apply(object, &self.pod),
+            Ok(None) => _ = state.shells.remove(name),
+            Err(error) => {
+                debug!(name, %error, "whether a WebShell is gone cannot be found out");
+                shell.doubt = Doubt::Open;
+                return;
+            }
+        }
+        self.publish(&state);
         drop(state);
         self.changed.notify_one();
     }
@@ -358,10 +414,24 @@ impl Shells {
 // === impl State ===
 
 impl State {
+    /// Whether something newer is known already.
+    fn is_old(&self, object: &DeserializeGuard<WebShell>) -> bool {
+        self.shells.get(&object.name_any()).is_some_and(|known| watch::version(object.meta()) < known.version)
+    }
+
+    fn doubt(&mut self, name: &str) {
+        self.shells.get_mut(name).into_iter().for_each(Shell::doubt);
+    }
+
+    /// Takes what a list or a watch says.
+    fn hear(&mut self, object: DeserializeGuard<WebShell>, pod: &str) {
+        if self.is_old(&object) { self.doubt(&object.name_any()) } else { self.apply(object, pod) }
+    }
+
     /// Takes a WebShell as it is now. What was found before stays in force until somebody has looked.
     fn apply(&mut self, object: DeserializeGuard<WebShell>, pod: &str) {
         let name = object.name_any();
-        let generation = object.meta().generation;
+        let (generation, version) = (object.meta().generation, watch::version(object.meta()));
         let (spec, told, count) = match object.0 {
             Ok(object) => {
                 let told = status::condition_of(&object).cloned();
@@ -379,15 +449,28 @@ impl State {
                 looked: None,
                 look: 0,
                 looking: false,
+                version,
+                doubt: Doubt::None,
                 told: None,
                 wrote: None,
                 count: None,
             }
         });
         (shell.generation, shell.told, shell.wrote, shell.count) = (generation, told, None, count);
+        (shell.version, shell.doubt) = (version, Doubt::None);
         if shell.spec != spec {
             shell.spec = spec;
             shell.looked = None;
+        }
+    }
+}
+
+// === impl Shell ===
+
+impl Shell {
+    fn doubt(&mut self) {
+        if self.doubt == Doubt::None {
+            self.doubt = Doubt::Open;
         }
     }
 }
