@@ -1,17 +1,23 @@
 //! Events about WebShells, for who asks with `kubectl describe`.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::api::WebShell;
 
 /// After so many events the recorder starts afresh: it keeps each for six minutes, to count repetitions.
 const MAX_KEPT: usize = 1000;
+
+/// How long one may take: the next status must not wait for it.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest note that an API server takes, in bytes.
 const MAX_NOTE: usize = 1000;
@@ -63,8 +69,11 @@ impl Events {
                 action: self.action.to_owned(),
                 secondary: None,
             };
-            if let Err(error) = self.recorder().publish(&event, &reference).await {
-                debug!(namespace, name, %error, "an event could not be published");
+            let recorder = self.recorder();
+            match timeout(LIMIT, recorder.publish(&event, &reference)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(namespace, name, %error, "an event could not be published"),
+                Err(_) => debug!(namespace, name, "an event was not published in time"),
             }
         }
     }

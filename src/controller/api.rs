@@ -153,7 +153,8 @@ impl Server {
         let parameters = DeleteParams::background().preconditions(same);
         self.metrics.wrote("delete", kind.name());
         match self.call("delete", kind.name(), api.delete(build::NAME, &parameters)).await {
-            Err(error) if !matches!(error.kind(), "not-found" | "conflict") => Err(error),
+            // A conflict may be another object of the name, or no more than bad luck: it is looked at again.
+            Err(error) if !error.is_gone() => Err(error),
             _ => Ok(()),
         }
     }
@@ -176,6 +177,16 @@ impl Server {
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
         let found = self.call("get", "namespaces", api.get_opt(namespace)).await?;
         Ok(found.is_some_and(|found| selector.matches(&found.metadata.labels.unwrap_or_default())))
+    }
+
+    /// Whether the gateway has a pod, by the API server's own word.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn has_pods(&self, namespace: &str) -> Result<bool, CallError> {
+        let api = Api::<PartialObjectMeta<Pod>>::namespaced(self.client.clone(), namespace);
+        let gateways = ListParams::default().labels(&build::label_selector()).limit(1);
+        Ok(!self.call("list", "pods", api.list(&gateways)).await?.items.is_empty())
     }
 
     /// Whether a pod exists, by the API server's own word.

@@ -77,7 +77,7 @@ pub async fn apply(context: &Context, namespace: &str, state: &Namespace) -> Res
 /// collector removes the rest.
 ///
 /// # Errors
-/// When the API server does not do it, or knows of a WebShell that no watch has told of yet.
+/// When the API server does not do it, or knows of a WebShell or a pod that no watch has told of yet.
 pub async fn remove(context: &Context, namespace: &str, state: &Namespace) -> Result<(), Error> {
     context.rollouts.end(namespace);
     let living = |kind| state.children.get(&kind).filter(|child| !child.terminating);
@@ -97,10 +97,15 @@ pub async fn remove(context: &Context, namespace: &str, state: &Namespace) -> Re
         return Err(Error::Stale);
     }
     info!(namespace, "the gateway is removed");
-    for (kind, child) in [(Kind::Deployment, deployment), (Kind::ConfigMap, root)] {
-        if let Some(child) = child {
-            context.server.delete(kind, namespace, &child.uid).await?;
+    if let Some(child) = deployment {
+        context.server.delete(Kind::Deployment, namespace, &child.uid).await?;
+    }
+    if let Some(child) = root {
+        // Nor must an empty cache of pods.
+        if context.server.has_pods(namespace).await? {
+            return Err(Error::Stale);
         }
+        context.server.delete(Kind::ConfigMap, namespace, &child.uid).await?;
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ pub enum Error {
     #[error(transparent)]
     Call(#[from] CallError),
     /// What watches have told is not what there is.
-    #[error("the namespace is in use, which no watch has told yet; nothing is removed")]
+    #[error("the namespace is in use, which no watch has told yet; what is needed is not removed")]
     Stale,
     /// The gateway's settings cannot be written.
     #[error("the gateway's settings: {0}")]
