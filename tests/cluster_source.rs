@@ -6,349 +6,34 @@
 mod support {
     pub mod api_server;
     pub mod browser;
+    pub mod faults;
+    pub mod place;
     pub mod sshd;
     pub mod waiting;
 }
 
-use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
+use std::process::Stdio;
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Secret, Service},
+    core::v1::{Secret, Service},
     events::v1::Event as KubernetesEvent,
-    rbac::v1::{Role, RoleBinding},
 };
-use kube::{
-    Api, Client, Config,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
-    browser::{Client as Browser, Endpoint, Event, PATIENCE},
+    browser::PATIENCE,
+    place::{Options, POD, Place, condition, get, spec, write_settings},
     sshd::{self, Sshd},
     waiting::eventually,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
     process::Command,
-    sync::watch,
-    task::{JoinHandle, JoinSet},
     time::timeout,
 };
-use webshell::{
-    api::WebShell,
-    cluster::Cluster,
-    gateway::{drain::Shutdown, login::Auth, origin::Origins},
-    policy::Reserved,
-    protocol::{
-        Reason,
-        v1::{ClientMessage, Hello, Size},
-    },
-    user::User,
-};
-
-const POD: &str = "webshell-gateway-1";
-
-/// A namespace with a gateway, whose user is ada. The way to the API server can be cut.
-struct Place {
-    namespace: String,
-    admin: Client,
-    address: SocketAddr,
-    shutdown: Shutdown,
-    running: Option<JoinHandle<()>>,
-    reserved: watch::Sender<Reserved>,
-    api_server: watch::Sender<bool>,
-    relay: JoinHandle<()>,
-}
-
-/// What differs between gateways.
-struct Options {
-    grace: &'static str,
-    policy: Value,
-    reserved: Reserved,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        // The SSH servers of tests are on loopback.
-        let reserved = Reserved::in_cluster([]).except([127, 0, 0, 1].into());
-        Self { grace: "10m", policy: json!({}), reserved }
-    }
-}
-
-impl Place {
-    async fn start(options: Options) -> Self {
-        let server = ApiServer::shared().await;
-        let (namespace, admin) = (server.namespace().await, server.client());
-        let (api_server, relay, client) = relayed(server, &namespace).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new(Duration::ZERO);
-        let (reserved, known) = watch::channel(options.reserved);
-        let mut place = Self { namespace, admin, address, shutdown, running: None, reserved, api_server, relay };
-        place.settings(options.grace, options.policy).await;
-        place.gateways_rights().await;
-        place.allow("ada", &["create"], None).await;
-        let cluster = Cluster {
-            client,
-            namespace: place.namespace.clone(),
-            pod: POD.to_owned(),
-            instance: "uid-1".to_owned(),
-            reserved: known,
-            listener,
-            admin: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            auth: Auth::None(Arc::new(User { name: "ada".to_owned(), groups: vec!["ops".to_owned()] })),
-            origins: Origins::new(address, false, Vec::new()),
-            root: watch::Sender::new(None),
-            shutdown: place.shutdown.clone(),
-        };
-        place.running = Some(tokio::spawn(cluster.run()));
-        place
-    }
-
-    async fn settings(&self, grace: &str, policy: Value) {
-        write_settings(&self.admin, &self.namespace, &json!({"apiOutageGrace": grace, "policy": policy})).await;
-    }
-
-    /// The rights that the chart gives to gateways.
-    async fn gateways_rights(&self) {
-        let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-        let rules = json!([
-            rule("webshell.dev", &["webshells"], &["get", "list", "watch"]),
-            rule("webshell.dev", &["webshells/status"], &["patch"]),
-            rule("", &["secrets", "services"], &["get"]),
-            rule("authorization.k8s.io", &["localsubjectaccessreviews"], &["create"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
-            {
-                "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"],
-                "resourceNames": ["webshell-gateway"],
-            },
-        ]);
-        self.bind("gateway", &format!("system:serviceaccount:{}:webshell-gateway", self.namespace), rules).await;
-    }
-
-    /// Lets a user connect, to one WebShell or to all.
-    async fn allow(&self, user: &str, verbs: &[&str], name: Option<&str>) {
-        let mut rule = json!({"apiGroups": ["webshell.dev"], "resources": ["webshells/connect"], "verbs": verbs});
-        if let Some(name) = name {
-            rule["resourceNames"] = json!([name]);
-        }
-        self.bind("users", user, json!([rule])).await;
-    }
-
-    async fn bind(&self, name: &str, user: &str, rules: Value) {
-        self.apply::<Role>("rbac.authorization.k8s.io/v1", "Role", name, json!({"rules": rules})).await;
-        let binding = json!({
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-        });
-        self.apply::<RoleBinding>("rbac.authorization.k8s.io/v1", "RoleBinding", name, binding).await;
-    }
-
-    async fn apply<K>(&self, version: &str, kind: &str, name: &str, rest: Value) -> K
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        let mut object = rest;
-        object["apiVersion"] = version.into();
-        object["kind"] = kind.into();
-        object["metadata"] = json!({"name": name, "namespace": self.namespace});
-        let params = PatchParams::apply("tests").force();
-        self.api::<K>().patch(name, &params, &Patch::Apply(object)).await.unwrap()
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.admin.clone(), &self.namespace)
-    }
-
-    async fn secret(&self, name: &str, data: Value) {
-        self.apply::<Secret>("v1", "Secret", name, json!({"stringData": data})).await;
-    }
-
-    /// Says which hosts a Secret may be sent to.
-    async fn allow_hosts(&self, secret: &str, hosts: &str) {
-        let patch = json!({"metadata": {"annotations": {"webshell.dev/allowed-hosts": hosts}}});
-        self.api::<Secret>().patch(secret, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    }
-
-    async fn shell(&self, name: &str, spec: Value) {
-        self.apply::<WebShell>("webshell.dev/v1alpha1", "WebShell", name, json!({"spec": spec})).await;
-    }
-
-    /// A WebShell on `sshd` and its Secret.
-    async fn shell_on(&self, sshd: &Sshd, name: &str) {
-        self.secret(name, json!({"ssh-privatekey": sshd.client_key()})).await;
-        self.shell(name, spec(sshd, name)).await;
-    }
-
-    fn endpoint(&self, name: &str) -> Endpoint {
-        Endpoint::shell(self.address, &self.namespace, name)
-    }
-
-    /// Connects as soon as that works.
-    async fn open(&self, name: &str) -> Browser {
-        let endpoint = self.endpoint(name);
-        eventually("a session", async || {
-            endpoint.connect(Some("webshell.v1")).await.ok()?;
-            let mut browser = endpoint.hello(Hello { size: Size::DEFAULT, resume: None }).await.ok()?;
-            loop {
-                match browser.next().await {
-                    Event::Output(bytes) if !bytes.is_empty() => return Some(browser),
-                    Event::Ended(_) | Event::Closed(_) => return None,
-                    _ => {}
-                }
-            }
-        })
-        .await
-    }
-
-    /// Why a session of a shell cannot be opened, as soon as it cannot.
-    async fn refused(&self, name: &str) -> Reason {
-        let endpoint = self.endpoint(name);
-        eventually("a refusal", async || {
-            endpoint.connect(Some("webshell.v1")).await.ok()?;
-            let mut browser = match endpoint.hello(Hello { size: Size::DEFAULT, resume: None }).await {
-                Ok(browser) => browser,
-                Err(Event::Ended(ended)) => return Some(ended.reason),
-                Err(_) => return None,
-            };
-            loop {
-                match browser.next().await {
-                    Event::Ended(ended) => return Some(ended.reason),
-                    Event::Output(_) => {
-                        browser.send(ClientMessage::End).await.unwrap();
-                        return None;
-                    }
-                    Event::Closed(_) => return None,
-                    _ => {}
-                }
-            }
-        })
-        .await
-    }
-
-    async fn websocket_status(&self, name: &str) -> u16 {
-        get(self.address, &format!("/{}/{name}/ws", self.namespace), true).await.0
-    }
-
-    /// Waits until a status says something.
-    async fn status<T>(&self, name: &str, says: impl Fn(&Value) -> Option<T>) -> T {
-        let api = self.api::<WebShell>();
-        eventually(&format!("a status of {name}"), async || {
-            let object = serde_json::to_value(api.get(name).await.unwrap()).unwrap();
-            says(&object["status"])
-        })
-        .await
-    }
-
-    fn cut(&self, cut: bool) {
-        self.api_server.send_replace(!cut);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.relay.abort();
-        if let Some(running) = &self.running {
-            running.abort();
-        }
-    }
-}
-
-/// The status that a request is answered with, and the body.
-async fn get(address: SocketAddr, path: &str, upgrade: bool) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let upgrade = if upgrade {
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    } else {
-        "Connection: close\r\n"
-    };
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\n{upgrade}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 64 * 1024];
-    let mut length = 0;
-    while let Ok(Ok(read @ 1..)) = timeout(PATIENCE, stream.read(&mut answer[length..])).await {
-        length += read;
-        if upgrade.contains("websocket") {
-            break;
-        }
-    }
-    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-/// Writes what the controller writes, of which a part is given.
-async fn write_settings(client: &Client, namespace: &str, given: &Value) {
-    let mut settings = json!({
-        "origin": "https://gateway.example", "portal": "https://portal.example", "policy": {},
-        "loginLifetime": "8h", "apiOutageGrace": "10m", "maxSessions": 64, "trustedProxies": [],
-    });
-    settings.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
-    let object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "webshell-gateway"},
-        "data": {"gateway.yaml": settings.to_string(), "keys.json": r#"{"keys": []}"#},
-    });
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    api.patch("webshell-gateway", &PatchParams::apply("tests").force(), &Patch::Apply(object)).await.unwrap();
-}
-
-/// A client of the gateway's account, by a way to the server that is open while the channel says so.
-async fn relayed(server: &ApiServer, namespace: &str) -> (watch::Sender<bool>, JoinHandle<()>, Client) {
-    let kubeconfig = Kubeconfig::read_from(server.kubeconfig()).unwrap();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    let target = config.cluster_url.authority().unwrap().to_string();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    config.tls_server_name = config.cluster_url.host().map(str::to_owned);
-    config.cluster_url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
-    config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:webshell-gateway"));
-    let (open, mut is_open) = watch::channel(true);
-    let relay = tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                Ok((mut near, _)) = listener.accept() => {
-                    if *is_open.borrow() {
-                        let target = target.clone();
-                        connections.spawn(async move {
-                            let mut far = TcpStream::connect(target).await?;
-                            copy_bidirectional(&mut near, &mut far).await
-                        });
-                    }
-                }
-                Ok(()) = is_open.changed() => {
-                    if !*is_open.borrow_and_update() {
-                        connections.abort_all();
-                    }
-                }
-            }
-        }
-    });
-    (open, relay, Client::try_from(config).unwrap())
-}
-
-fn spec(sshd: &Sshd, secret: &str) -> Value {
-    json!({
-        "target": {"host": "127.0.0.1", "port": sshd.port(), "user": Sshd::user()},
-        "credentials": {"secretRef": {"name": secret}},
-        "hostKey": {"knownHosts": sshd.known_hosts()},
-        "terminal": {"command": "echo here; exec cat"},
-    })
-}
-
-fn condition(status: &Value) -> Option<&Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == "CredentialsResolved")
-}
+use webshell::{api::WebShell, policy::Reserved, protocol::Reason};
 
 #[tokio::test]
 #[ignore = "needs an API server: make test builds one"]
@@ -508,7 +193,7 @@ async fn without_an_api_server_sessions_live_on_and_none_begins() {
     place.shell_on(&sshd, "db-2").await;
     let mut browser = place.open("db-1").await;
     drop(place.open("db-2").await.socket);
-    place.cut(true);
+    let outage = place.faults.outage();
 
     browser.input("alive\n").await;
     browser.read_until("alive").await;
@@ -522,7 +207,7 @@ async fn without_an_api_server_sessions_live_on_and_none_begins() {
     assert_eq!(place.websocket_status("db-3").await, 503);
     assert_eq!(get(place.address, "/-/shells", false).await.0, 503);
 
-    place.cut(false);
+    drop(outage);
     let mut later = place.open("db-3").await;
     later.input("later\n").await;
     later.read_until("later").await;
@@ -537,7 +222,7 @@ async fn an_outage_beyond_the_grace_ends_sessions() {
     let (sshd, place) = (Sshd::start(), Place::start(options).await);
     place.shell_on(&sshd, "db-1").await;
     let mut browser = place.open("db-1").await;
-    place.cut(true);
+    let _outage = place.faults.outage();
     let ended = browser.ended().await;
     assert_eq!(ended.reason, Reason::ApiUnavailable);
     assert!(ended.message.contains("API server"), "{}", ended.message);

@@ -5,12 +5,14 @@
 mod support {
     pub mod api_server;
     pub mod controller;
+    pub mod faults;
     pub mod waiting;
 }
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -24,6 +26,7 @@ use serde_json::json;
 use support::{
     api_server::ApiServer,
     controller::{SETTINGS, Tenant, eventually, make_role},
+    faults::{Fault, Faults},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -43,7 +46,8 @@ struct Process {
 }
 
 impl Process {
-    fn start(server: &ApiServer, pod: &str) -> Self {
+    /// One that reaches the API server as `kubeconfig` says.
+    fn start(kubeconfig: &Path, pod: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = directory.path().join("config.yaml");
         fs::write(&settings, SETTINGS).unwrap();
@@ -52,7 +56,7 @@ impl Process {
             .args(["controller", "--admin-listen", &admin.to_string(), "--namespace", SYSTEM, "--pod-name", pod])
             .arg("--config")
             .arg(&settings)
-            .env("KUBECONFIG", server.kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
@@ -107,9 +111,9 @@ async fn prepare(client: &Client) -> Api<Lease> {
 async fn one_leads_and_the_next_takes_over() {
     let server = ApiServer::start().await;
     prepare(&server.client()).await;
-    let mut first = Process::start(&server, "webshell-controller-a");
+    let mut first = Process::start(&server.kubeconfig(), "webshell-controller-a");
     eventually("a leader", async || first.leads().await).await;
-    let second = Process::start(&server, "webshell-controller-b");
+    let second = Process::start(&server.kubeconfig(), "webshell-controller-b");
     eventually("readiness of who waits", async || second.is_ready().await).await;
     assert!(second.leads().await.is_none());
 
@@ -129,10 +133,38 @@ async fn one_leads_and_the_next_takes_over() {
 async fn one_that_loses_the_lease_ends() {
     let server = ApiServer::start().await;
     let leases = prepare(&server.client()).await;
-    let mut process = Process::start(&server, "webshell-controller-a");
+    let mut process = Process::start(&server.kubeconfig(), "webshell-controller-a");
     eventually("a leader", async || process.leads().await).await;
     let stolen =
         Patch::Merge(json!({"spec": {"holderIdentity": "somebody-else", "renewTime": "2100-01-01T00:00:00.000000Z"}}));
     leases.patch("webshell-controller", &PatchParams::default(), &stolen).await.unwrap();
     assert!(!process.end().await.success());
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn one_that_cannot_renew_the_lease_ends_and_comes_back() {
+    let server = ApiServer::start().await;
+    prepare(&server.client()).await;
+    let faults = Faults::before(&server).await;
+    let mut first = Process::start(&faults.kubeconfig(), "webshell-controller-a");
+    eventually("a leader", async || first.leads().await).await;
+    let second = Process::start(&server.kubeconfig(), "webshell-controller-b");
+    eventually("readiness of who waits", async || second.is_ready().await).await;
+
+    let once = faults.times(2, "patch leases", Fault::Status(500));
+    once.made(2).await;
+    let refused = faults.on("patch leases", Fault::Status(429));
+    let forgotten = faults.on("get leases", Fault::Forget);
+    assert!(!first.end().await.success());
+    eventually("another leader", async || second.leads().await).await;
+
+    drop((refused, forgotten));
+    let again = Process::start(&faults.kubeconfig(), "webshell-controller-a");
+    eventually("readiness of who waits", async || again.is_ready().await).await;
+    second.terminate();
+    eventually("the first again", async || again.leads().await).await;
+    let tenant = Tenant { client: server.client(), namespace: server.namespace().await };
+    tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
+    tenant.object(Kind::Deployment).await;
 }

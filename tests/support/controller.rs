@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use webshell::{
     api::WebShell,
     cli,
+    client::from_config,
     config::{self, Config},
     controller::{Controller, build::NAME, kind::Kind, metrics::ControllerMetrics},
 };
@@ -61,8 +62,20 @@ impl Running {
 
     /// Starts one that is killed once it has made so many writes, before the next.
     pub async fn start_for(server: &ApiServer, settings: &str, system: &str, most_writes: u64) -> Self {
-        make_role(&server.client()).await;
         let kubeconfig = Kubeconfig::read_from(server.kubeconfig()).unwrap();
+        let way = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        Self::start_by(server, way, settings, system, most_writes).await
+    }
+
+    /// The same, which reaches the API server another way.
+    pub async fn start_by(
+        server: &ApiServer,
+        way: kube::Config,
+        settings: &str,
+        system: &str,
+        most_writes: u64,
+    ) -> Self {
+        make_role(&server.client()).await;
         let config: Config = config::parse("settings", settings).unwrap();
         let arguments = cli::Installation {
             config: "unused".into(),
@@ -75,8 +88,7 @@ impl Running {
         // Tests have a runtime each, which ends with them; a controller may serve several.
         let thread = thread::spawn(move || {
             runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                let client = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-                let client = Client::try_from(client.unwrap()).unwrap();
+                let client = from_config(way).unwrap();
                 let controller = Controller::new(&arguments, config, client, of_thread.clone()).await.unwrap();
                 let counted = of_thread.clone();
                 tokio::select! {
