@@ -1,5 +1,6 @@
 // A release of the chart, with the image that the cluster has.
 
+import { after, afterEach, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { describe, kubectl, run } from './cluster.js';
 import { CA } from './place.js';
@@ -16,7 +17,7 @@ const [repository, tag] = [WEBSHELL_IMAGE.slice(0, colon), WEBSHELL_IMAGE.slice(
 
 export const helm = (args) => run('helm', args);
 
-/** Installs the chart until the end of a test or suite; `values` as `--set` takes them. */
+/** Installs the chart until the end of a test; `values` as `--set` takes them. */
 export async function install(t, values) {
   await kubectl(['create', 'namespace', SYSTEM]);
   t.after(async () => {
@@ -25,12 +26,34 @@ export async function install(t, values) {
     await kubectl(['delete', 'namespace', SYSTEM]);
   });
   await kubectl(['create', 'configmap', 'authority', `--from-file=ca.crt=${CA}`, '--namespace', SYSTEM]);
+  await helm(['install', 'webshell', CHART, '--namespace', SYSTEM, ...set(values)]);
+  await isRolledOut();
+}
+
+/** Installs the chart for all tests of a file. */
+export function installForAll(values) {
+  const file = { passed: true, after: (clear) => Object.assign(file, { clear }) };
+  before(() => install(file, values));
+  afterEach((t) => Object.assign(file, { passed: file.passed && t.passed }));
+  after(() => file.clear?.());
+}
+
+/** Gives an installation these values instead of those it has. */
+export async function upgrade(values) {
+  await helm(['upgrade', 'webshell', CHART, '--namespace', SYSTEM, ...set(values)]);
+  await isRolledOut();
+}
+
+function set(values) {
   const image = { 'image.repository': repository, 'image.tag': tag, 'gateway.image.tag': tag };
   const all = { ...image, 'route.caConfigMap': 'authority', ...values };
-  const set = Object.entries(all).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
-  await helm(['install', 'webshell', CHART, '--namespace', SYSTEM, ...set]);
-  await kubectl(['rollout', 'status', '--namespace', SYSTEM, '--timeout=120s', 'deployment/webshell-controller']);
-  await kubectl(['rollout', 'status', '--namespace', SYSTEM, '--timeout=120s', 'deployment/webshell-portal']);
+  return Object.entries(all).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
+}
+
+async function isRolledOut() {
+  for (const role of ['controller', 'portal']) {
+    await kubectl(['rollout', 'status', '--namespace', SYSTEM, '--timeout=120s', `deployment/webshell-${role}`]);
+  }
 }
 
 /** Removes the release, if it is there. */

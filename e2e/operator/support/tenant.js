@@ -1,0 +1,119 @@
+// A namespace as those have it who write WebShells there: applied, changed, looked at and opened.
+
+import { apply, condition, createNamespace, eventually, get, kubectl } from './cluster.js';
+import { ping } from './place.js';
+import { InstalledStage, User } from './user.js';
+
+/** A namespace until the end of the test. */
+export class Tenant {
+  static async create(t, { labels = {} } = {}) {
+    const tenant = new Tenant();
+    tenant.t = t;
+    tenant.namespace = await createNamespace(t);
+    for (const [name, value] of Object.entries(labels)) await tenant.label(name, value);
+    return tenant;
+  }
+
+  label(name, value) {
+    return kubectl(['label', 'namespace', this.namespace, `${name}=${value}`]);
+  }
+
+  unlabel(name) {
+    return kubectl(['label', 'namespace', this.namespace, `${name}-`]);
+  }
+
+  /** Applies objects to the namespace. */
+  applies(...objects) {
+    const { namespace } = this;
+    return apply(objects.map((object) => ({ ...object, metadata: { ...object.metadata, namespace } })));
+  }
+
+  /** Applies a WebShell for an SSH server, `spec` changed as said; and its Secret, unless that is null. */
+  shell(sshd, name, { secret, ...spec } = {}) {
+    const [shell, ordinary] = sshd.manifests({ name, terminal: { command: sshd.bash }, secret, ...spec });
+    return this.applies(shell, ...(secret === null ? [] : [ordinary]));
+  }
+
+  secret(name, stringData) {
+    return this.applies({ apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData });
+  }
+
+  /** Changes the spec of a WebShell by a merge patch. */
+  async changes(name, spec) {
+    await kubectl(['patch', 'webshell', name, '--type=merge', '-p', JSON.stringify({ spec }), '-n', this.namespace]);
+  }
+
+  delete(kind, name) {
+    return kubectl(['delete', kind, name, '-n', this.namespace]);
+  }
+
+  get(...args) {
+    return get(...args, '-n', this.namespace);
+  }
+
+  /** Waits until a WebShell has this condition; the words with it. */
+  async has(name, type, status, reason) {
+    return (await condition(this.namespace, name, type, status, reason)).message;
+  }
+
+  isReady(name) {
+    return this.has(name, 'Ready', 'True');
+  }
+
+  /** Waits until a WebShell is not ready for this condition, and says so; the condition's words. */
+  async lacks(name, type, status, reason) {
+    const summary = async () => {
+      const { conditions = [] } = (await this.get('webshell', name)).status ?? {};
+      const said = conditions.find((condition) => condition.type === type);
+      const ready = conditions.find((condition) => condition.type === 'Ready');
+      return { said, ready, expected: said && `${type} is ${status} (${reason}): ${said.message}` };
+    };
+    const { said } = await eventually(
+      async () => `${name} is not ready for ${type} ${reason}; it has ${JSON.stringify(await summary())}`,
+      async () => {
+        const { said, ready, expected } = await summary();
+        return said?.status === status && said.reason === reason && ready?.message === expected && { said };
+      },
+    );
+    return said.message;
+  }
+
+  /** The gateway's pods, each with the restarts of its container. */
+  async pods() {
+    const { items } = await this.get('pods', '--selector=app.kubernetes.io/name=webshell-gateway');
+    return items.map(({ metadata, status }) => [metadata.uid, status.containerStatuses?.[0]?.restartCount]);
+  }
+
+  /** Where a shell is. */
+  url(name) {
+    return `https://${this.namespace}.shell.test/${this.namespace}/${name}/`;
+  }
+
+  /** Waits until browsers are led to the gateway, whatever a status says that an earlier installation has left. */
+  isServed() {
+    return ping('https://shell.test/-/ping', new URL('../-/ping', this.url('x')).href);
+  }
+
+  /** The page of a shell, as a user sees it who logs in: ada, who may open all, or another. */
+  async opens(name, { user, stage } = {}) {
+    this.ada ??= user ?? (await User.create(this.namespace));
+    await this.isServed();
+    const on = stage ?? (await InstalledStage.set(this.t, { expected: this.expected }));
+    const terminal = await on.visit(this.url(name));
+    await on.logsIn(terminal.page, await (user ?? this.ada).token());
+    return terminal;
+  }
+
+  /** Presses the button until a shell comes of it: what was changed takes a moment to arrive. */
+  async startsAgain(terminal) {
+    await eventually(
+      async () => `a shell is opened; the page says ${await terminal.panel.textContent()}`,
+      async () => {
+        const { kind } = (await terminal.state()) ?? {};
+        if (kind === 'ended') await terminal.button('Start again').click();
+        return kind === 'connected';
+      },
+    );
+    await terminal.prompts();
+  }
+}
