@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// The name of the Lease, in the system namespace.
@@ -21,6 +21,9 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// An attempt that took longer than two hanging calls has renewed the Lease in between.
 const RENEWED: Duration = Duration::from_secs(8);
 
+/// How often one that waits looks whether the Lease was given back; longer than a call may take.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// How long to wait after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,23 +37,32 @@ impl Leadership {
     /// # Errors
     /// When there can be no such Lease.
     pub async fn acquire(client: Client, namespace: &str, pod: &str) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, NAME)
-            .with_namespace(namespace)
-            .with_identity(pod)
-            .with_field_manager(format!("webshell-controller/{pod}"))
-            .with_duration(SECONDS)
-            .with_grace(GRACE_SECONDS)
-            .build()
-            .await?;
+        let look = || {
+            LeaseManagerBuilder::new(client.clone(), NAME)
+                .with_namespace(namespace)
+                .with_identity(pod)
+                .with_field_manager(format!("webshell-controller/{pod}"))
+                .with_duration(SECONDS)
+                .with_grace(GRACE_SECONDS)
+                .build()
+        };
+        let mut manager = look().await?;
         loop {
-            match manager.changed().await {
-                Ok(true) => return Ok(Self(manager)),
-                Ok(false) => {}
-                Err(error) => {
-                    warn!(%error, "the Lease cannot be taken");
-                    sleep(PAUSE).await;
-                }
-            }
+            let problem = match timeout(LOOK, manager.changed()).await {
+                Ok(Ok(true)) => return Ok(Self(manager)),
+                Ok(Ok(false)) => continue,
+                Ok(Err(error)) => error,
+                // It believes what it saw first until that runs out, also where the Lease was given back since.
+                Err(_) => match look().await {
+                    Ok(newer) => {
+                        manager = newer;
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            warn!(error = %problem, "the Lease cannot be taken");
+            sleep(PAUSE).await;
         }
     }
 
