@@ -43,7 +43,7 @@ use webshell::{
         login::{Auth, PortalLogins, Trust},
         origin::Origins,
     },
-    portal::{Portal, PortalError},
+    portal::{Portal, PortalError, access::BELIEVED},
 };
 
 /// A running portal. Dropped, it is gone.
@@ -439,6 +439,27 @@ async fn the_whole_way_leads_from_a_token_to_a_terminal() {
     let terminal =
         gateway.open(&format!("/{team}/db-1/ws"), &[("Cookie", &session), ("Origin", &gateway_origin)]).await;
     assert_eq!(terminal.status, 101);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn a_right_counts_as_soon_as_it_is_given() {
+    let stage = Stage::set().await;
+    let server = ApiServer::shared().await;
+    let (people, team) = (server.namespace().await, server.namespace().await);
+    for account in ["ada", "ben"] {
+        create_account(&stage.client, &people, account).await;
+    }
+    create_shell(&stage.client, &team, "db-1").await;
+    let ben = stage.cookie(&people, "ben").await;
+    let authorize = format!("/-/authorize?namespace={team}&shell=db-1&nonce={}", "a".repeat(64));
+    assert_eq!(stage.get(&authorize, &ben).await.status, 403);
+    share(&stage.client, &team, None, &people, "ben").await;
+    // Sooner than the list forgets what it was told.
+    let opens = async || (stage.get(&authorize, &ben).await.status != 403).then_some(());
+    timeout(BELIEVED / 2, eventually("ben may open the shell", opens)).await.unwrap();
+    let ada = stage.cookie(&people, "ada").await;
+    assert_eq!(stage.get(&authorize, &ada).await.status, 403, "nobody else may");
 }
 
 #[tokio::test]

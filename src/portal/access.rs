@@ -79,12 +79,28 @@ impl Access {
         Ok(decided.into_iter().flatten().collect())
     }
 
+    /// Whether the user may open one shell. A refusal is never an answer from before: the right may have been given since.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn may_open(&self, user: &Arc<User>, shell: &ShellKey) -> Result<bool, kube::Error> {
+        let question = Question::new(user, &shell.namespace, &shell.name);
+        if self.known(&question) == Some(true) { Ok(true) } else { self.review(question).await }
+    }
+
     async fn ask(&self, user: &Arc<User>, namespace: &str, name: &str) -> Result<bool, kube::Error> {
-        let question = Question { user: Arc::clone(user), namespace: namespace.to_owned(), name: name.to_owned() };
-        let known = self.answers.lock().get(&question, Instant::now());
-        if let Some(known) = known {
-            return Ok(known);
+        let question = Question::new(user, namespace, name);
+        match self.known(&question) {
+            Some(known) => Ok(known),
+            None => self.review(question).await,
         }
+    }
+
+    fn known(&self, question: &Question) -> Option<bool> {
+        self.answers.lock().get(question, Instant::now())
+    }
+
+    async fn review(&self, question: Question) -> Result<bool, kube::Error> {
         // It is never closed.
         let _place = self.places.acquire().await;
         let review = self.reviews.create(&PostParams::default(), &question.review()).await?;
@@ -115,6 +131,10 @@ impl Answers {
 // === impl Question ===
 
 impl Question {
+    fn new(user: &Arc<User>, namespace: &str, name: &str) -> Self {
+        Self { user: Arc::clone(user), namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
     fn review(&self) -> SubjectAccessReview {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let attributes = ResourceAttributes {

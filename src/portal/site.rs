@@ -225,12 +225,17 @@ impl Site {
         let wish = routes::wish(parts.uri.query().unwrap_or_default()).ok_or(Refusal::NoWish)?;
         // The page asks for the token, and then for this address again.
         let Some(login) = self.login(parts) else { return Ok(show_page()) };
-        let mut wanted = match &wish.shell {
-            Some(key) => vec![key.clone()],
-            None => self.shells.keys(),
+        let allowed = match &wish.shell {
+            Some(key) => {
+                self.shells.contains(key) && self.access.may_open(&login.user, key).await.map_err(unavailable)?
+            }
+            None => {
+                let mut shells = self.shells.keys();
+                shells.retain(|key| key.namespace == wish.namespace);
+                !self.access.allowed(&login.user, shells).await.map_err(unavailable)?.is_empty()
+            }
         };
-        wanted.retain(|key| key.namespace == wish.namespace && self.shells.contains(key));
-        if self.access.allowed(&login.user, wanted).await.map_err(unavailable)?.is_empty() {
+        if !allowed {
             return Err(Refusal::NotAllowed);
         }
         let now = keys::now();
