@@ -28,10 +28,23 @@ export class Tenant {
     return apply(objects.map((object) => ({ ...object, metadata: { ...object.metadata, namespace } })));
   }
 
+  /** Applies one as a user would. */
+  appliesAs(user, object) {
+    const input = JSON.stringify({ ...object, metadata: { ...object.metadata, namespace: this.namespace } });
+    return kubectl(['apply', '-f', '-', `--as=system:serviceaccount:${user.namespace}:${user.name}`], { input });
+  }
+
+  /** Gives a user a ClusterRole, or a Role, in the namespace. */
+  allows({ namespace, name }, role, kind = 'clusterrole') {
+    const account = `--serviceaccount=${namespace}:${name}`;
+    return kubectl(['create', 'rolebinding', `${name}-${role}`, `--${kind}=${role}`, account, '-n', this.namespace]);
+  }
+
   /** Applies a WebShell for an SSH server, `spec` changed as said; and its Secret, unless that is null. */
   shell(sshd, name, { secret, ...spec } = {}) {
     const [shell, ordinary] = sshd.manifests({ name, terminal: { command: sshd.bash }, secret, ...spec });
-    return this.applies(shell, ...(secret === null ? [] : [ordinary]));
+    // The Secret first: one that is not there yet is looked for again only after a while.
+    return this.applies(...(secret === null ? [] : [ordinary]), shell);
   }
 
   secret(name, stringData) {
@@ -49,6 +62,13 @@ export class Tenant {
 
   get(...args) {
     return get(...args, '-n', this.namespace);
+  }
+
+  /** Everything in the namespace but Secrets, as it is kept. */
+  yaml() {
+    const kinds =
+      'webshells,configmaps,deployments,replicasets,pods,services,ingresses,rolebindings,serviceaccounts,events';
+    return kubectl(['get', kinds, '-o', 'yaml', '--show-managed-fields', '-n', this.namespace]);
   }
 
   /** Waits until a WebShell has this condition; the words with it. */
