@@ -269,7 +269,7 @@ fn host_keys_must_be_pinned_or_the_policy_say_otherwise() {
     let insecure = with(shell(), "/spec/hostKey", json!({"policy": "Insecure"}));
     insta::assert_snapshot!(problems(&[none, secret()]).join("\n"), @"m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey: policy Strict needs knownHosts or secretRef: put the machine's host key there, as ssh-keyscan prints it");
     insta::assert_snapshot!(problems(&[both, secret()]).join("\n"), @"m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey: has both knownHosts and secretRef: remove one of them");
-    insta::assert_snapshot!(problems(&[comment, secret()]).join("\n"), @"m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey: policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints");
+    insta::assert_snapshot!(problems(&[comment, secret()]).join("\n"), @"m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.knownHosts: policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints");
     assert_eq!(problems(&[insecure, secret()]), [] as [String; 0]);
 }
 
@@ -397,7 +397,7 @@ fn known_hosts_from_secrets() {
     let all = all.map(|hosts| problems(&[shell.clone(), secret(hosts)]).join("\n"));
     insta::assert_snapshot!(all.join("\n"), @r"
     m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.secretRef: key hosts of Secret login is missing or empty; put the machine's host key there
-    m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey: policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints
+    m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.secretRef: policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints
     m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.secretRef: key hosts of Secret login has no known_hosts entry in line 1; copy it as ssh-keyscan prints it
     m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.secretRef: key hosts of Secret login has no known_hosts entry in line 1; copy it as ssh-keyscan prints it
     m.yaml, document 1 (WebShell team-a/db-1): spec.hostKey.secretRef: key hosts of Secret login has no known_hosts entry in line 1; copy it as ssh-keyscan prints it

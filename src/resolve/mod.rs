@@ -204,7 +204,12 @@ fn host_keys(
     if policy == ssh::HostKeyPolicy::Strict && known_hosts.is_empty() {
         let text =
             "policy Strict needs a known host key, but there is none in the text; put there what ssh-keyscan prints";
-        problems.push(Problem::new("spec.hostKey", text));
+        let path = match (&spec.host_key.known_hosts, &spec.host_key.secret_ref) {
+            (Some(_), _) => "spec.hostKey.knownHosts",
+            (None, Some(_)) => "spec.hostKey.secretRef",
+            (None, None) => "spec.hostKey",
+        };
+        problems.push(Problem::new(path, text));
         return None;
     }
     if policy != ssh::HostKeyPolicy::TrustOnFirstUse {
