@@ -232,6 +232,6 @@ fn web_shell(mut fields: Map<String, Value>, schema: &Schema, problems: &mut Vec
         return None;
     }
     let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
-    // The schema is stricter than the types, but for numbers such as 22.0.
+    // The schema is stricter than the types.
     serde_json::from_value(spec).map_err(|error| problems.push(Problem::new("spec", error))).ok()
 }

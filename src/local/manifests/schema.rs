@@ -99,7 +99,7 @@ impl Node {
         })
     }
 
-    /// Drops nulls and fills in defaults, from the outside in.
+    /// Drops nulls and fills in defaults, from the outside in. Whole numbers may be written as 22.0.
     fn fill(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -116,6 +116,11 @@ impl Node {
             Value::Array(items) => {
                 if let Some(node) = &self.items {
                     items.iter_mut().for_each(|item| node.fill(item));
+                }
+            }
+            Value::Number(number) if number.is_f64() && self.props.type_.as_deref() == Some("integer") => {
+                if let Some(whole) = number.as_f64().and_then(|number| number.to_string().parse::<i64>().ok()) {
+                    *value = whole.into();
                 }
             }
             _ => {}
@@ -311,6 +316,18 @@ mod tests {
         assert_eq!(schema().check(&mut object), []);
         assert_eq!(object["spec"]["target"]["port"], 22);
         assert_eq!(object["spec"]["session"]["idleTimeout"], "30m");
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_point() {
+        for (written, read) in
+            [("22.0", json!(22)), ("2.2e1", json!(22)), ("22.5", json!(22.5)), ("1e300", json!(1e300))]
+        {
+            let mut object = json!({"spec": minimal()});
+            object["spec"]["target"]["port"] = serde_json::from_str(written).unwrap();
+            let problems = schema().check(&mut object);
+            assert_eq!((&object["spec"]["target"]["port"], problems.is_empty()), (&read, read == 22), "{written}");
+        }
     }
 
     #[test]
