@@ -68,8 +68,8 @@ export async function startSshd(t, { asks = false, config = [], address = '127.0
   }
 }
 
-/** A running server. */
-class Sshd {
+/** A running server whose keys are in `directory`. */
+export class Sshd {
   constructor(address, port, directory, log) {
     this.address = address;
     this.port = port;
@@ -131,7 +131,7 @@ export function createUser(t) {
   });
   execFileSync('chpasswd', { input: `${name}:${password}\n` });
   execFileSync('chown', [name, home]);
-  return { name, password };
+  return { name, password, home };
 }
 
 /** A port that nothing listens on. */

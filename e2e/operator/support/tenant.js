@@ -1,15 +1,20 @@
 // A namespace as those have it who write WebShells there: applied, changed, looked at and opened.
 
+import { matching } from '../../browser/support/screen.js';
 import { apply, condition, createNamespace, eventually, get, kubectl } from './cluster.js';
 import { ping } from './place.js';
 import { InstalledStage, User } from './user.js';
 
 /** A namespace until the end of the test. */
 export class Tenant {
+  constructor(t, namespace) {
+    this.t = t;
+    this.namespace = namespace;
+  }
+
+  /** A new one. */
   static async create(t, { labels = {} } = {}) {
-    const tenant = new Tenant();
-    tenant.t = t;
-    tenant.namespace = await createNamespace(t);
+    const tenant = new Tenant(t, await createNamespace(t));
     for (const [name, value] of Object.entries(labels)) await tenant.label(name, value);
     return tenant;
   }
@@ -126,14 +131,28 @@ export class Tenant {
 
   /** Presses the button until a shell comes of it: what was changed takes a moment to arrive. */
   async startsAgain(terminal) {
-    await eventually(
-      async () => `a shell is opened; the page says ${await terminal.panel.textContent()}`,
+    await this.#pressesUntil('a shell is opened', terminal, ({ kind }) => kind === 'connected');
+  }
+
+  /** Presses the button until the page says why no shell comes of it. */
+  async startsInVain(terminal, ...words) {
+    const says = ({ kind }, text) => kind === 'ended' && words.every((word) => matching(word).test(text));
+    await this.#pressesUntil(`the page says ${words}`, terminal, says);
+  }
+
+  #pressesUntil(what, terminal, holds) {
+    // The panel may go while it is looked at.
+    const options = { timeout: 1000 };
+    const text = async () =>
+      (await terminal.panel.isVisible()) ? terminal.panel.innerText(options).catch(() => '') : '';
+    return eventually(
+      async () => `${what}; the page says: ${await text()}`,
       async () => {
-        const { kind } = (await terminal.state()) ?? {};
-        if (kind === 'ended') await terminal.button('Start again').click();
-        return kind === 'connected';
+        const state = (await terminal.state()) ?? {};
+        if (holds(state, await text())) return true;
+        if (state.kind === 'ended') await terminal.button('Start again').click(options).catch(String);
+        return false;
       },
     );
-    await terminal.prompts();
   }
 }
