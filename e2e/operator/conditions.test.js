@@ -177,10 +177,10 @@ for (const { name, limit, reason, says } of [
 }
 
 test('a gateway that cannot start is told, and gateways that run go on', async (t) => {
-  const [sshd, before, tenant] = [await sshdFor(t), await Tenant.create(t), await Tenant.create(t)];
-  await before.shell(sshd, 'db-1');
-  await before.isReady('db-1');
-  const terminal = await before.opens('db-1');
+  const [sshd, running, tenant] = [await sshdFor(t), await Tenant.create(t), await Tenant.create(t)];
+  await running.shell(sshd, 'db-1');
+  await running.isReady('db-1');
+  const terminal = await running.opens('db-1');
   await terminal.prompts();
   t.after(() => upgrade(VALUES));
 
@@ -193,10 +193,10 @@ test('a gateway that cannot start is told, and gateways that run go on', async (
     await tenant.lacks('db-1', 'GatewayReady', 'False', 'Unschedulable'),
     /no node takes the pod: 0\/\d+ nodes/,
   );
-  assert.match(await before.has('db-1', 'GatewayReady', 'True', 'Available'), /successor cannot start: no node takes/);
+  assert.match(await running.has('db-1', 'GatewayReady', 'True', 'Available'), /successor cannot start: no node takes/);
   await upgrade(VALUES);
   await tenant.isReady('db-1');
-  await before.isReady('db-1');
+  await running.isReady('db-1');
   await terminal.enters('echo it went on, six times seven is $((6 * 7))');
   await terminal.shows(/^it went on, six times seven is 42$/);
 });
