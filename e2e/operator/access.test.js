@@ -22,8 +22,8 @@ const originOf = (tenant) => new URL(tenant.url('x')).origin;
 const socketOf = (tenant, name) => new URL('ws', tenant.url(name)).href;
 
 /** A namespace with a shell that is ready. */
-async function tenantWithShell(t) {
-  const sshd = await startSshd(t, { address: VM_ADDRESS });
+async function tenantWithShell(t, options) {
+  const sshd = await startSshd(t, { address: VM_ADDRESS, ...options });
   const tenant = await Tenant.create(t);
   await tenant.shell(sshd, 'db-1');
   await tenant.isReady('db-1');
@@ -251,7 +251,7 @@ suite('requests', () => {
 });
 
 test('no secret shows in a log, an event, a status or any object but its Secret', async (t) => {
-  const { sshd, tenant } = await tenantWithShell(t);
+  const { sshd, tenant } = await tenantWithShell(t, { config: ['PasswordAuthentication yes'] });
   const [password, passphrase] = ['canary-password-5f1c', 'canary-passphrase-5f1c'];
   const [, { stringData }] = sshd.manifests();
   // One that works, one that the machine refuses, and one that cannot be used.
@@ -260,7 +260,7 @@ test('no secret shows in a log, an event, a status or any object but its Secret'
   await tenant.has('unusable', 'CredentialsResolved', 'False', 'Unusable');
   const { stage, terminal } = await loggedIn(t, tenant);
   const refused = await stage.visit(tenant.url('refused'));
-  await refused.says('Start again');
+  await refused.says('password', 'Start again');
   await terminal.enters('echo canary-$((5 * 7))-typed');
   await terminal.shows('canary-35-typed');
   const token = await tenant.ada.token();
