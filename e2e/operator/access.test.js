@@ -21,10 +21,10 @@ const PORTAL = 'https://shell.test';
 const originOf = (tenant) => new URL(tenant.url('x')).origin;
 const socketOf = (tenant, name) => new URL('ws', tenant.url(name)).href;
 
-/** A namespace with a shell that is ready. */
+/** A namespace with a shell that is ready, and with the strictest Pod Security. */
 async function tenantWithShell(t, options) {
   const sshd = await startSshd(t, { address: VM_ADDRESS, ...options });
-  const tenant = await Tenant.create(t);
+  const tenant = await Tenant.create(t, { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } });
   await tenant.shell(sshd, 'db-1');
   await tenant.isReady('db-1');
   return { sshd, tenant };
@@ -102,9 +102,8 @@ suite('rights', () => {
   test('a Secret that changes or goes ends the session', async (t) => {
     const { sshd, tenant } = await tenantWithShell(t);
     const { terminal } = await loggedIn(t, tenant);
-    await tenant.secret('db-1', { 'ssh-privatekey': 'another' });
-    await terminal.says(/Secret|credentials/i, 'Start again');
-    await tenant.shell(sshd, 'db-1');
+    await tenant.secret('db-1', { password: 'another' });
+    await terminal.says("The WebShell's credentials changed.", 'Start again');
     await tenant.startsAgain(terminal);
     await tenant.delete('secret', 'db-1');
     await terminal.says('there is no such Secret', 'Start again');
@@ -191,11 +190,16 @@ suite('requests', () => {
     await neighbour.shell(sshd, 'db-1');
     await neighbour.isReady('db-1');
     const stage = await InstalledStage.set(t);
-    const posted = [];
-    stage.context.on('request', (request) => request.method() === 'POST' && posted.push(request));
+    const requests = [];
+    stage.context.on('request', (request) => requests.push(request));
     await (await tenant.opens('db-1', { stage })).prompts();
-    const form = posted.find((request) => request.url().endsWith(`/${tenant.namespace}/-/session`)).postData();
-    assert.match(form, /^ticket=[\w.-]+&shell=db-1$/);
+    const login = requests.find((request) => request.method() === 'POST' && /-\/session$/.test(request.url()));
+    const form = login.postData();
+    const [, ticket] = form.match(/^ticket=([\w.-]+)&shell=db-1$/);
+    for (const request of requests) {
+      const { referer = '' } = await request.allHeaders();
+      assert.ok(!`${request.url()} ${referer}`.includes(ticket), 'no address holds it');
+    }
 
     const post = (where, Cookie) => {
       const headers = { Origin: PORTAL, 'Content-Type': 'application/x-www-form-urlencoded', Cookie };
