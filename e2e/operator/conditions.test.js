@@ -6,9 +6,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { startSshd } from '../browser/support/sshd.js';
-import { apply } from './support/cluster.js';
+import { apply, kubectl } from './support/cluster.js';
 import { installForAll, upgrade } from './support/installation.js';
 import { ADDRESS, VM_ADDRESS } from './support/place.js';
 import { Tenant } from './support/tenant.js';
@@ -46,6 +46,7 @@ before(() =>
     },
   ]),
 );
+after(() => kubectl(['delete', 'gateway', GATEWAY, '--namespace', 'traefik']));
 installForAll(VALUES);
 
 const sshdFor = (t, options) => startSshd(t, { address: VM_ADDRESS, ...options });
