@@ -45,6 +45,7 @@ pub async fn run(arguments: cli::Ping) -> Result<(), ProbeError> {
     let tls = ping::tls()?;
     for url in arguments.url {
         let way = Way::to(&url, arguments.connect_to.as_deref()).ok_or_else(|| ProbeError::Address(url.clone()))?;
+        let mut told = None;
         loop {
             let last = match way.ping(&tls).await {
                 Ok(answered) => {
@@ -55,6 +56,11 @@ pub async fn run(arguments: cli::Ping) -> Result<(), ProbeError> {
             };
             if began.elapsed() + PAUSE >= limit {
                 return Err(ProbeError::Silence { url, waited: limit, last });
+            }
+            // Whoever waits in front of it, or gives up sooner, is to know why.
+            if told.as_ref() != Some(&last) {
+                info!(%url, error = %last, "no answer yet");
+                told = Some(last);
             }
             sleep(PAUSE).await;
         }
