@@ -49,6 +49,8 @@ const OPEN_TIMEOUT = 15_000;
 const GOOD_AFTER = 5_000;
 /** Input unanswered for this long, in ms, with nothing else received: the connection may be dead without the browser noticing. */
 const STALL = 20_000;
+/** The code with which a gateway says that it knows no such session. */
+const UNKNOWN_SESSION = 4301;
 /** Unacknowledged input that is kept over a reload, in bytes: as much as a gateway's window. */
 const KEEP_INPUT = 256 * 1024;
 
@@ -209,7 +211,8 @@ export class Connection {
         this.peer.onNotice(message.notice);
         break;
       case 'ended':
-        this.over(message.ended);
+        if (message.ended.code === UNKNOWN_SESSION && this.resuming) this.finish({ kind: 'gone' });
+        else this.over(message.ended);
         break;
     }
     this.watch();
@@ -251,7 +254,7 @@ export class Connection {
         this.drop();
         this.setStatus({ kind: 'taken-over' });
         break;
-      case 4301:
+      case UNKNOWN_SESSION:
         if (this.resuming) this.finish({ kind: 'gone' });
         else this.over(endedByClose(event.code, event.reason));
         break;

@@ -216,13 +216,16 @@ test('a session taken over can be taken back', () => {
   expect(gateway.hellos[1]).toMatchObject({ resume: { token: gateway.firstToken } });
 });
 
-test('a session that the gateway does not know any more is gone', () => {
+test.each([
+  ['in words', (gateway: FakeGateway) => gateway.end({ reason: 'unknown-session', code: 4301, message: 'no' })],
+  ['by its code', (gateway: FakeGateway) => gateway.lose(4301)],
+])('a session that the gateway does not know any more is gone: told %s', (_, tell) => {
   const gateway = new FakeGateway();
   const page = new FakePage(gateway);
   gateway.accept();
   gateway.lose(1006);
   vi.advanceTimersByTime(0);
-  gateway.lose(4301);
+  tell(gateway);
   expect(page.status).toEqual({ kind: 'gone' });
 });
 
