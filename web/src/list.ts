@@ -94,8 +94,8 @@ class List {
     const refresh = async () => {
       if (document.hidden) return;
       this.answer = await listShells(this.base);
+      if (this.answer.kind === 'login' && (await this.leadsToLogIn(this.answer.path))) return;
       const { answer } = this;
-      if (answer.kind === 'login' && answer.path) return location.replace(answer.path);
       const state = JSON.stringify(answer);
       if (state === this.shown) return;
       this.shown = state;
@@ -105,6 +105,23 @@ class List {
     await refresh();
     setInterval(refresh, REFRESH);
     document.addEventListener('visibilitychange', refresh);
+  }
+
+  /** Leads to where one logs in, if there is such a place; a portal's is this very page. */
+  private async leadsToLogIn(path: string | undefined): Promise<boolean> {
+    if (path !== undefined) {
+      location.replace(path);
+      return true;
+    }
+    const who = await whoAmI(this.base);
+    if (who.kind === 'login') return false;
+    if (who.kind === 'ok' && who.value.user === undefined) {
+      location.reload();
+      return true;
+    }
+    // One portal follows another, and each knows others.
+    this.answer = { kind: 'unreachable' };
+    return false;
   }
 
   /** Offers the filters that the shells have a use for. */
