@@ -411,7 +411,7 @@ async fn the_whole_way_leads_from_a_token_to_a_terminal() {
     let page = stage.get(&authorize, &ada).await;
     assert_eq!(page.status, 200, "{}", page.body);
     assert_eq!(page.header("referrer-policy"), Some("strict-origin"));
-    assert!(page.header("content-security-policy").unwrap().contains(&format!("form-action {gateway_origin};")));
+    assert!(page.header("content-security-policy").unwrap().contains(&format!("form-action 'self' {gateway_origin};")));
     assert!(page.body.contains(&format!("action=\"{gateway_origin}/{team}/-/session\"")), "{}", page.body);
     let ticket = field(&page.body, "ticket");
     let posted = |cookie: String, ticket: String| {

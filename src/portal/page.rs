@@ -23,7 +23,8 @@ static SCRIPT_HASH: LazyLock<String> = LazyLock::new(|| BASE64_STANDARD.encode(S
 /// The page that posts `ticket` to the gateway of `namespace` at `origin`, and opens `shell` there. `None` where an address is
 /// no header's value.
 ///
-/// With `no-referrer`, browsers would send the form with `Origin: null`, which a gateway refuses.
+/// With `no-referrer`, browsers would send the form with `Origin: null`, which a gateway refuses. The policy names the portal too,
+/// because browsers hold redirects against it: a gateway that has just taken another's place sends its users back here.
 pub fn ticket(origin: &str, namespace: &str, shell: Option<&str>, ticket: &str) -> Option<Answer> {
     let shell = shell.map(|name| format!("<input type=\"hidden\" name=\"shell\" value=\"{}\">", escape(name)));
     let content = format!(
@@ -39,7 +40,7 @@ pub fn ticket(origin: &str, namespace: &str, shell: Option<&str>, ticket: &str) 
     let mut answer = http::html(StatusCode::OK, bare("Opening your shell", &content));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; base-uri 'none'; \
-         form-action {origin}; frame-ancestors 'none'",
+         form-action 'self' {origin}; frame-ancestors 'none'",
         *SCRIPT_HASH
     );
     answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.try_into().ok()?);
@@ -57,7 +58,7 @@ mod tests {
     async fn the_form_goes_to_the_gateway_and_nowhere_else() {
         let answer = ticket("https://team-a.shell.example.com", "team-a", Some("db-1"), "e30.AAAA").unwrap();
         let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        assert!(policy.contains("; form-action https://team-a.shell.example.com; "), "{policy}");
+        assert!(policy.contains("; form-action 'self' https://team-a.shell.example.com; "), "{policy}");
         assert!(policy.contains(&format!("script-src 'sha256-{}';", BASE64_STANDARD.encode(Sha256::digest(SCRIPT)))));
         assert_eq!(answer.headers()[REFERRER_POLICY], "strict-origin");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
