@@ -220,6 +220,10 @@ spec:
           httpGet: {path: /readyz, port: admin}
           periodSeconds: 5
           timeoutSeconds: 5
+        {{- if hasKey .ports "http" }}
+        # Proxies learn that it stops no sooner than it does itself.
+        lifecycle: {preStop: {sleep: {seconds: 5}}}
+        {{- end }}
         resources: {{ toJson .values.resources }}
         securityContext:
           {{- include "webshell.containerSecurity" .root | nindent 10 }}

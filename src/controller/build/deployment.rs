@@ -13,8 +13,13 @@ use crate::config::Gateway;
 const HTTP_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;
 
-/// How much longer than its sessions a pod may live, in seconds: to tell users, and to end the last connections.
+/// How much longer than its sessions a pod may live, in seconds: until proxies know, to tell users, and to end the last
+/// connections.
 const SPARE_SECONDS: u64 = 30;
+
+/// How long a pod that is to stop goes on as before, in seconds: proxies learn of it no sooner than the pod does, and some take
+/// their time.
+const FAREWELL_SECONDS: u64 = 5;
 
 /// What an idle gateway needs.
 const REQUESTS: [(&str, &str); 2] = [("cpu", "5m"), ("memory", "24Mi")];
@@ -73,6 +78,7 @@ fn container(gateway: &Gateway) -> Value {
         ],
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN}, "periodSeconds": 10},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 5},
+        "lifecycle": {"preStop": {"sleep": {"seconds": FAREWELL_SECONDS}}},
         "resources": resources(&gateway.resources),
         "securityContext": {
             "allowPrivilegeEscalation": false,
