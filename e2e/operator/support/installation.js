@@ -15,6 +15,9 @@ const { WEBSHELL_IMAGE = 'localhost/webshell:e2e' } = process.env;
 const colon = WEBSHELL_IMAGE.lastIndexOf(':');
 const [repository, tag] = [WEBSHELL_IMAGE.slice(0, colon), WEBSHELL_IMAGE.slice(colon + 1)];
 
+/** The tag by which the same image counts as another one. */
+export const NEXT_TAG = `${tag}-next`;
+
 export const helm = (args) => run('helm', args);
 
 /** Installs the chart until the end of a test; `values` as `--set` takes them. */

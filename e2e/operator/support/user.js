@@ -43,7 +43,16 @@ export class InstalledStage extends Stage {
       `--host-resolver-rules=MAP *.shell.test ${ADDRESS}, MAP shell.test ${ADDRESS}`,
       `--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`,
     ];
-    return super.set(t, { ...rest, options });
+    const stage = await super.set(t, { ...rest, options });
+    stage.later(() => t.passed || stage.tells());
+    return stage;
+  }
+
+  /** Prints what its pages show, to find out what went wrong. */
+  async tells() {
+    for (const page of this.context.pages()) {
+      console.error(`=== page ${page.url()}\n${await page.innerText('body').catch(String)}`);
+    }
   }
 
   /** Logs in at the portal, where a page that asks for it has led. */
