@@ -34,8 +34,8 @@ const ours = async (namespace) => {
 for (const { name, values, url } of WAYS) {
   suite(name, () => {
     test('Helm, kubectl and a browser lead to a terminal on the machine, and away from it', async (t) => {
-      await install(t, { 'route.host': 'shell.test', 'test.connectTo': `${ADDRESS}:443`, ...values });
       const namespace = await createNamespace(t);
+      await install(t, { 'route.host': 'shell.test', 'test.connectTo': `${ADDRESS}:443`, ...values });
       const sshd = await startSshd(t, { address: VM_ADDRESS });
       await apply(sshd.manifests({ namespace, name: 'db-1', terminal: { command: sshd.bash } }));
       await condition(namespace, 'db-1', 'Ready', 'True');

@@ -1,4 +1,4 @@
-// Sessions go on, each for itself, whatever is done around them: other namespaces' sessions, a controller that is replaced,
+// Sessions go on, each for itself, whatever is done around them: sessions in other namespaces, a controller that is replaced,
 // upgrades.
 
 import assert from 'node:assert/strict';
@@ -98,8 +98,7 @@ test('ten namespaces have ten gateways, and nothing of one is seen or of use in 
 const origin = (tenant) => new URL(tenant.url('x')).origin;
 
 async function cookiesAreOfNoUseElsewhere({ context }, first, second) {
-  const connects = (Cookie, page = second) =>
-    handshake(`${second.url('db-1')}ws`, { Origin: origin(page), Cookie });
+  const connects = (Cookie, page = second) => handshake(`${second.url('db-1')}ws`, { Origin: origin(page), Cookie });
   const [its, others] = [await cookiesOf(context, origin(second)), await cookiesOf(context, origin(first))];
   assert.equal(await connects(its), 101);
   assert.equal(await connects(others), 401);

@@ -46,7 +46,8 @@ export async function describe(namespace) {
   const parts = [
     ['get', 'webshells,configmaps,deployments,pods,services,ingresses,networkpolicies,events', '-o', 'wide'],
     ['get', 'webshells', '-o', 'yaml'],
-    ['logs', '--selector=app.kubernetes.io/part-of=webshell', '--tail=100', '--prefix'],
+    ['get', 'httproutes', '-o', 'yaml'],
+    ['logs', '--selector=app.kubernetes.io/part-of=webshell', '--tail=1000', '--prefix'],
   ];
   const texts = parts.map((args) => kubectl([...args, '--namespace', namespace]).catch(String));
   return `=== namespace ${namespace}\n${(await Promise.all(texts)).join('\n')}`;

@@ -20,23 +20,31 @@ export const NEXT_TAG = `${tag}-next`;
 
 export const helm = (args) => run('helm', args);
 
-/** Installs the chart until the end of a test; `values` as `--set` takes them. */
-export async function install(t, values) {
-  await kubectl(['create', 'namespace', SYSTEM]);
-  t.after(async () => {
-    if (!t.passed) console.error(await describe(SYSTEM));
-    await uninstall();
-    await kubectl(['delete', 'namespace', SYSTEM]);
-  });
-  await kubectl(['create', 'configmap', 'authority', `--from-file=ca.crt=${CA}`, '--namespace', SYSTEM]);
-  await helm(['install', 'webshell', CHART, '--namespace', SYSTEM, ...set(values)]);
+/** Makes a release of the chart, and waits until it works; `values` as `--set` takes them, `flags` as Helm does. */
+export async function make(values, { release = 'webshell', flags = [] } = {}) {
+  await helm(['install', release, CHART, '--namespace', SYSTEM, ...flags, ...set(values)]);
   await isRolledOut();
 }
 
-/** Installs the chart for all tests of a file. */
-export function installForAll(values) {
+/** Installs the chart until the end of a test, in a namespace that has the authority which it is to trust. */
+export async function install(t, values) {
+  t.after(async () => {
+    if (!t.passed) console.error(await describe(SYSTEM));
+    await uninstall();
+    await kubectl(['delete', 'namespace', SYSTEM, '--ignore-not-found']);
+  });
+  await kubectl(['create', 'namespace', SYSTEM]);
+  await kubectl(['create', 'configmap', 'authority', `--from-file=ca.crt=${CA}`, '--namespace', SYSTEM]);
+  await make(values);
+}
+
+/** Installs the chart for all tests of a file, once what must be there is `prepared`. */
+export function installForAll(values, prepared = async () => {}) {
   const file = { passed: true, after: (clear) => Object.assign(file, { clear }) };
-  before(() => install(file, values));
+  before(async () => {
+    await prepared();
+    await install(file, values);
+  });
   afterEach((t) => Object.assign(file, { passed: file.passed && t.passed }));
   after(() => file.clear?.());
 }
@@ -59,5 +67,6 @@ async function isRolledOut() {
   }
 }
 
-/** Removes the release, if it is there. */
-export const uninstall = () => helm(['uninstall', 'webshell', '--namespace', SYSTEM, '--ignore-not-found', '--wait']);
+/** Removes a release, if it is there. */
+export const uninstall = (release = 'webshell') =>
+  helm(['uninstall', release, '--namespace', SYSTEM, '--ignore-not-found', '--wait']);
