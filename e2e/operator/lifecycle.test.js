@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startSshd } from '../browser/support/sshd.js';
-import { eventually, get, kubectl } from './support/cluster.js';
+import { eventually, get, kinds, kubectl } from './support/cluster.js';
 import { complaints } from './support/controller.js';
 import { helm, installForAll, make, SYSTEM, uninstall, upgrade } from './support/installation.js';
 import { ADDRESS, VM_ADDRESS } from './support/place.js';
@@ -86,24 +86,18 @@ test('a namespace that is ending harms no other, and may come again', async (t) 
   await (await tenant.opens('db-1')).prompts();
 });
 
-/** The kinds of objects that can be listed, but events. */
-async function kinds(...which) {
-  const names = (await kubectl(['api-resources', '--verbs=list', '-o', 'name', ...which])).trim().split('\n');
-  return names.filter((name) => !/^events\b/.test(name)).join(',');
-}
-
-/** Everything in a namespace, as kind/name. */
+/** Everything in a namespace but events, as kind/name. */
 async function contents(namespace) {
   const columns = '-o=custom-columns=KIND:.kind,NAME:.metadata.name';
-  const all = ['get', await kinds('--namespaced'), '--namespace', namespace, '--no-headers', columns];
-  const lines = (await kubectl(all)).trim().split('\n');
+  const all = (await kinds('--namespaced')).filter((kind) => !/^events\b/.test(kind)).join(',');
+  const lines = (await kubectl(['get', all, '--namespace', namespace, '--no-headers', columns])).trim().split('\n');
   return lines.map((line) => line.trim().replace(/\s+/, '/')).sort();
 }
 
 /** Everything in the cluster that bears the product's label. */
 async function labelled() {
   const selector = ['--all-namespaces', '--ignore-not-found', '--selector=app.kubernetes.io/part-of=webshell'];
-  return (await kubectl(['get', await kinds(), ...selector, '-o', 'name'])).trim().split('\n');
+  return (await kubectl(['get', String(await kinds()), ...selector, '-o', 'name'])).trim().split('\n');
 }
 
 const OF_EVERY_NAMESPACE = ['ConfigMap/kube-root-ca.crt', 'ServiceAccount/default'];

@@ -2,11 +2,13 @@
 // upgrades.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { startSshd } from '../browser/support/sshd.js';
-import { eventually, get } from './support/cluster.js';
+import { eventually, get, kubectl } from './support/cluster.js';
 import { restartController } from './support/controller.js';
 import { installForAll, NEXT_TAG, SYSTEM, upgrade } from './support/installation.js';
+import { Overheard, readable } from './support/overheard.js';
 import { VM_ADDRESS } from './support/place.js';
 import { cookiesOf, handshake, send } from './support/raw.js';
 import { Tenant } from './support/tenant.js';
@@ -184,4 +186,42 @@ test('an upgrade to another image of the gateways drains them', async (t) => {
   await staying.prompts();
   await eventually('the old gateway is gone', async () => (await tenant.pods()).length === 1);
   assert.deepEqual(await tenant.pods(), [now]);
+});
+
+test('what lets somebody in, and what is typed and shown, can be read nowhere', async (t) => {
+  await upgrade({ ...VALUES, 'log.level': 'trace' });
+  const [sshd, tenant] = [await sshdFor(t), await Tenant.create(t)];
+  await tenant.shell(sshd, 'db-1');
+  await tenant.isReady('db-1');
+  const stage = await InstalledStage.set(t);
+  const heard = new Overheard(stage.context);
+  const terminal = await tenant.opens('db-1', { stage });
+  await terminal.prompts();
+  const typed = randomBytes(8).toString('hex');
+  const shown = [...typed].reverse().join('');
+  await terminal.enters(`rev <<<${typed}`);
+  await terminal.shows(new RegExp(`^${shown}$`));
+  await terminal.reload();
+
+  const [ticket] = heard.ticket;
+  const again = { Origin: PORTAL, 'Content-Type': 'application/x-www-form-urlencoded' };
+  const session = `${origin(tenant)}/${tenant.namespace}/-/session`;
+  assert.equal((await send(session, { method: 'POST', headers: again, body: `ticket=${ticket}` })).status, 401);
+  const foreign = (await kubectl(['create', 'token', 'ada', '--namespace', tenant.namespace])).trim();
+  const logIn = { method: 'POST', headers: { Origin: PORTAL }, body: JSON.stringify({ token: foreign }) };
+  assert.equal((await send(`${PORTAL}/-/login`, logIn)).status, 401, 'a token for the API lets nobody in');
+
+  const text = await readable(tenant.namespace, SYSTEM);
+  for (const expected of ['resumed=true', 'somebody logged in', 'a log-in was refused']) {
+    assert.ok(text.includes(expected), `it was looked where this is told: ${expected}`);
+  }
+  const cookie = (await stage.context.cookies()).map(({ value }) => value);
+  const secrets = { ...heard, cookie, foreign: [foreign], typed: [typed], shown: [shown] };
+  for (const [what, found] of Object.entries(secrets)) {
+    assert.ok([...found].length > 0, `there is one: ${what}`);
+    for (const secret of found) {
+      // Of what is signed, the signature is the secret.
+      assert.ok(!text.includes(secret.split('.').at(-1)), `it can be read: ${what}`);
+    }
+  }
 });

@@ -24,6 +24,11 @@ export const kubectl = (args, options) => run('kubectl', args, options);
 /** One object or a list, as JSON. */
 export const get = async (...args) => JSON.parse(await kubectl(['get', '-o', 'json', ...args]));
 
+/** The kinds of objects that can be listed, those of some API calls or all. */
+export async function kinds(...which) {
+  return (await kubectl(['api-resources', '--verbs=list', '-o', 'name', ...which])).trim().split('\n');
+}
+
 /** Applies objects, or what a file holds. */
 export function apply(objects) {
   const input = objects.map((object) => JSON.stringify(object)).join('\n---\n');
