@@ -15,6 +15,8 @@ export function run(program, args, { input, env } = {}) {
       if (error) reject(new Error(`${program} ${args.join(' ')}: ${stderr || error.message}`));
       else resolve(stdout);
     });
+    // One that ends before it has read everything says why by itself.
+    child.stdin.on('error', () => {});
     child.stdin.end(input ?? '');
   });
 }
