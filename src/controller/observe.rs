@@ -67,7 +67,8 @@ pub fn shell(object: &DynamicObject, config: &Config) -> Option<Observed> {
 /// A pod of a gateway.
 pub fn pod(object: &v1::Pod) -> Option<Observed> {
     let uid = object.metadata.uid.as_deref()?.into();
-    observed(&object.metadata, Fact::Pod(Pod { uid, trouble: pod_trouble(object) }))
+    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    observed(&object.metadata, Fact::Pod(Pod { uid, created, trouble: pod_trouble(object) }))
 }
 
 /// An object of ours.

@@ -114,6 +114,8 @@ pub struct Trouble {
 pub struct Pod {
     /// What its gateway answers a ping with.
     pub uid: Box<str>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
     /// What keeps it from running.
     pub trouble: Option<Trouble>,
 }
@@ -421,7 +423,7 @@ mod tests {
 
     fn pod(trouble: Option<&str>) -> Fact {
         let trouble = trouble.map(|message| Trouble { reason: "Crashing", message: message.to_owned() });
-        Fact::Pod(Pod { uid: "u".into(), trouble })
+        Fact::Pod(Pod { uid: "u".into(), created: 1, trouble })
     }
 
     fn cache() -> Cache {

@@ -109,7 +109,9 @@ fn gateway(state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
         Some(Report::Deployment { available, trouble, .. }) => (*available, trouble.as_ref()),
         _ => (false, None),
     };
-    let of_pods = || state.pods.values().find_map(|pod| pod.trouble.as_ref()).or(pods_refused);
+    // What an earlier pod could not do has been changed since.
+    let troubled = state.pods.values().filter(|pod| pod.trouble.is_some());
+    let of_pods = || troubled.max_by_key(|pod| pod.created).and_then(|pod| pod.trouble.as_ref()).or(pods_refused);
     let trouble = match refused {
         Some((kind, trouble)) => Some((trouble.reason, format!("{} was refused: {}", kind.name(), trouble.message))),
         None => of_pods().map(|trouble| (trouble.reason, trouble.message.clone())),
@@ -338,7 +340,7 @@ mod tests {
             itself: Some(Itself { terminating: false, selected: true }),
             children: [(Kind::Deployment, child(deployment)), (Kind::Ingress, child(Report::Route(Routed::Accepted)))]
                 .into(),
-            pods: [("p1".into(), Pod { uid: "u".into(), trouble: None })].into(),
+            pods: [("p1".into(), Pod { uid: "u".into(), created: 1, trouble: None })].into(),
             shells: [("db-1".into(), Arc::new(shell()))].into(),
         }
     }
@@ -419,8 +421,14 @@ mod tests {
         assert_eq!(condition(&quota, GATEWAY_READY), ("False", "QuotaExceeded", "the cause"));
         assert_eq!(condition(&quota, READY), ("False", "NotReady", "GatewayReady is False (QuotaExceeded): the cause"));
 
-        state.pods.insert("p2".into(), Pod { uid: "u".into(), trouble: trouble(reasons::IMAGE_PULL) });
+        state.pods.insert("p2".into(), Pod { uid: "u".into(), created: 2, trouble: trouble(reasons::IMAGE_PULL) });
         assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "ImagePullFailed");
+
+        // Whatever their names are, the newest counts.
+        for (name, created, newest) in [("p3", 3, reasons::UNSCHEDULABLE), ("p0", 4, reasons::CRASHING)] {
+            state.pods.insert(name.into(), Pod { uid: "u".into(), created, trouble: trouble(newest) });
+            assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, newest);
+        }
 
         let refused = [(Kind::Deployment, trouble(reasons::ADMISSION).unwrap())];
         let message = "Deployment was refused: the cause";
@@ -433,7 +441,7 @@ mod tests {
     #[test]
     fn a_successors_trouble_does_not_hide_that_the_gateway_runs() {
         let mut state = running();
-        state.pods.insert("p2".into(), Pod { uid: "u".into(), trouble: trouble(reasons::CRASHING) });
+        state.pods.insert("p2".into(), Pod { uid: "u".into(), created: 2, trouble: trouble(reasons::CRASHING) });
         let status = status(&shell(), &state, &[]);
         let message = "its successor cannot start: the cause";
         assert_eq!(condition(&status, GATEWAY_READY), ("True", "Available", message));
