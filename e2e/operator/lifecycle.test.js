@@ -94,10 +94,11 @@ async function contents(namespace) {
   return lines.map((line) => line.trim().replace(/\s+/, '/')).sort();
 }
 
-/** Everything in the cluster that bears the product's label. */
+/** Everything that belongs to no namespace and bears the product's label. */
 async function labelled() {
-  const selector = ['--all-namespaces', '--ignore-not-found', '--selector=app.kubernetes.io/part-of=webshell'];
-  return (await kubectl(['get', String(await kinds()), ...selector, '-o', 'name'])).trim().split('\n');
+  const all = String(await kinds('--namespaced=false'));
+  const ours = ['--ignore-not-found', '--selector=app.kubernetes.io/part-of=webshell'];
+  return (await kubectl(['get', all, ...ours, '-o', 'name'])).trim().split('\n');
 }
 
 const OF_EVERY_NAMESPACE = ['ConfigMap/kube-root-ca.crt', 'ServiceAccount/default'];
@@ -111,7 +112,7 @@ async function isGone(tenant) {
   );
   assert.deepEqual(await contents(SYSTEM), ['ConfigMap/authority', ...OF_EVERY_NAMESPACE]);
   const rest = (await labelled()).filter((name) => !name.startsWith('customresourcedefinition'));
-  assert.deepEqual(rest.filter(Boolean), [], 'neither is anything that belongs to no namespace');
+  assert.deepEqual(rest.filter(Boolean), [], 'nothing is left beside namespaces');
 }
 
 /** Shows that the shell opens by a new gateway, in a browser that knows nothing yet. */
