@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use tokio::runtime::Builder;
 use webshell::{
     api,
     cli::{Cli, Command},
@@ -13,9 +14,14 @@ use webshell::{
     telemetry::logs,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match cli.command {
+        // All that it does is one stream of reconciles, which is only held up by handing its calls to other threads.
+        Command::Controller(_) => Builder::new_current_thread().enable_all().build(),
+        _ => Builder::new_multi_thread().enable_all().build(),
+    };
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // For people: what `main` itself would print has quotes and, where it is switched on, a backtrace.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta, Selector, SelectorExt as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{
@@ -43,8 +44,8 @@ pub fn namespace(object: &PartialObjectMeta<v1::Namespace>, selector: &Selector)
 /// A WebShell. One that cannot be read has the reason, and a status all the same.
 pub fn shell(object: &DynamicObject, config: &Config) -> Option<Observed> {
     let meta = &object.metadata;
-    let spec = object.data.get("spec").cloned().unwrap_or_default();
-    let (verdict, target) = match serde_json::from_value::<WebShellSpec>(spec) {
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    let (verdict, target) = match WebShellSpec::deserialize(spec) {
         Ok(spec) => (validate::validate(&spec, config), validate::target(&spec)),
         Err(error) => {
             (Verdict::Invalid(format!("spec cannot be read: {}; correct it", shorten(&error.to_string()))), None)

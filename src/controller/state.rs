@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use kube::runtime::watcher::Event;
+use kube::{core::ObjectMeta, runtime::watcher::Event};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{digest::Digest, kind::Kind, metrics::ControllerMetrics, validate::Verdict};
+use crate::watch::version;
 
 /// How many deleted objects are remembered. The answer to an own write is a few milliseconds behind at most.
 const MAX_GONE: usize = 1024;
@@ -299,6 +300,16 @@ impl Cache {
         changed
     }
 
+    /// Whether this very version of an object has been taken in, as that of an own write has before its watch tells of it.
+    pub fn has(&self, source: Source, meta: &ObjectMeta) -> bool {
+        let (Some(namespace), Some(name)) = (meta.namespace.as_deref(), meta.name.as_deref()) else { return false };
+        let (key, version) = ((namespace.into(), name.into()), version(meta));
+        let inner = self.inner.lock();
+        let known = inner.versions.get(&source).and_then(|versions| versions.get(&key));
+        // Versions that are no numbers all read as 0.
+        version > 0 && known == Some(&version)
+    }
+
     /// Takes in what an own write has made of an object, before a watch tells of it.
     pub fn note(&self, source: Source, observed: Observed) {
         let mut inner = self.inner.lock();
@@ -461,6 +472,23 @@ mod tests {
         cache.take(Source::Pods, Event::Init);
         cache.take(Source::Pods, Event::InitApply(observed("a", 4, pod(None))));
         assert!(cache.get("team-a").pods.values().all(|pod| pod.trouble.is_none()));
+    }
+
+    #[test]
+    fn the_echo_of_an_own_write_is_known_by_its_version() {
+        let cache = cache();
+        let meta = |version: &str| ObjectMeta {
+            namespace: Some("team-a".to_owned()),
+            name: Some("a".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        assert!(!cache.has(Source::Pods, &meta("5")));
+        cache.note(Source::Pods, observed("a", 5, pod(None)));
+        assert!(cache.has(Source::Pods, &meta("5")));
+        assert!(!cache.has(Source::Pods, &meta("6")) && !cache.has(Source::Namespaces, &meta("5")));
+        cache.note(Source::Pods, observed("b", 0, pod(None)));
+        assert!(!cache.has(Source::Pods, &ObjectMeta { name: Some("b".to_owned()), ..meta("odd") }));
     }
 
     #[test]
