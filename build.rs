@@ -1,4 +1,4 @@
-//! Builds the page in `web/` with npm, for `src/gateway/page.rs` to embed.
+//! Builds the page in `web/` with npm, for `src/gateway/page.rs` to embed, and says how the program is linked.
 
 use std::{
     env, fs, io,
@@ -9,6 +9,9 @@ use std::{
 /// The oldest Node.js that Vite runs on, as major and minor version.
 const OLDEST_NODE: (u32, u32) = (20, 19);
 
+/// The oldest glibc whose dynamic linker reads packed relocations, as major and minor version.
+const OLDEST_PACKED: (u32, u32) = (2, 36);
+
 /// What the page is built from, below `web/`.
 const SOURCES: [&str; 6] =
     ["src", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts"];
@@ -17,6 +20,10 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     for source in SOURCES {
         println!("cargo::rerun-if-changed=web/{source}");
+    }
+    // Each gateway reads its relocations as it starts, and has more than a megabyte less in memory where they are packed.
+    if env::var("HOST") == env::var("TARGET") && glibc().is_some_and(|version| version >= OLDEST_PACKED) {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,11 +59,25 @@ fn check_node() -> Result<(), String> {
     let output =
         Command::new("node").arg("--version").output().map_err(|error| format!("no node: {error}; {advice}"))?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let mut numbers = version.trim_start_matches('v').split('.').map_while(|number| number.parse().ok());
-    match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) >= OLDEST_NODE => Ok(()),
+    match numbers(version.trim_start_matches('v')) {
+        Some(found) if found >= OLDEST_NODE => Ok(()),
         _ => Err(format!("node is {version}; {advice}")),
     }
+}
+
+/// The version of this system's glibc, where that is what programs are linked with.
+fn glibc() -> Option<(u32, u32)> {
+    if env::var("CARGO_CFG_TARGET_ENV").ok()? != "gnu" || env::var("CARGO_CFG_TARGET_OS").ok()? != "linux" {
+        return None;
+    }
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    numbers(String::from_utf8_lossy(&output.stdout).trim().strip_prefix("glibc ")?)
+}
+
+/// The major and minor number of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 /// Installs what `package-lock.json` names, unless that is what is installed.
