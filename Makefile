@@ -1,12 +1,12 @@
 # Everything one does with WebShell. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench image dist
+.PHONY: help run test check bench bench-operator image dist
 
 ARGS ?=
 IMAGE ?= webshell:dev
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 run: ## build, start `webshell local` and print the address of a terminal (ARGS="-f examples" adds shells)
 	@scripts/require cargo node npm
@@ -20,6 +20,9 @@ check: ## the quick part of `test`, for the inner loop
 
 bench: ## benchmarks side by side with peers; writes docs/benchmarks.md
 	@bench/run
+
+bench-operator: ## the controller and a gateway against a real API server, as root; writes docs/benchmarks-operator.md
+	@bench/operator/run
 
 image: ## build the container image (IMAGE=webshell:dev, ARGS="--build-arg RUST_IMAGE=…" for other bases)
 	@scripts/image $(IMAGE) $(ARGS)

@@ -1,31 +1,25 @@
 //! What the numbers were taken with.
+#![allow(dead_code)] // each benchmark uses a part of it
 
-use std::{env, fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-/// The machine and the versions of everything that takes part, as a Markdown list.
+/// The machine and this program, as items of a Markdown list.
 pub fn describe() -> String {
-    let packages = Path::new(&env::var("BENCH_VENV").unwrap()).join("bin/pip");
-    let packages = output(packages.to_str().unwrap(), &["freeze", "--disable-pip-version-check"]);
-    let package = |name: &str| {
-        let line = packages.lines().find(|line| line.starts_with(&format!("{name}==")));
-        line.unwrap_or_else(|| panic!("{name} is not installed")).replace("==", " ")
-    };
-    let peers = ["webssh", "paramiko", "tornado", "uvicorn"].map(package).join(", ");
     let cpu = field("/proc/cpuinfo", "model name");
     let cores = std::thread::available_parallelism().unwrap();
     let memory: f64 = field("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap();
-    let kernel = output("uname", &["-sr"]);
-    let browser = output("chromium", &["--version"]);
     format!(
-        "- {cores} cores ({cpu}), {:.0} GiB, {kernel}; load when the run ended: {}\n- webshell {}\n- {}\n- {peers}, {}\n- {}, Node.js {}\n",
+        "- {cores} cores ({cpu}), {:.0} GiB, {}; load when the run ended: {}\n- webshell {}\n",
         memory / 1024.0 / 1024.0,
-        fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap(),
+        output("uname", &["-sr"]),
+        load(),
         env!("CARGO_PKG_VERSION"),
-        output("ssh", &["-V"]),
-        output("python3", &["--version"]),
-        browser.split(" built").next().unwrap(),
-        output("node", &["--version"]),
     )
+}
+
+/// How many processes ran or wanted to, over the last minute.
+pub fn load() -> String {
+    fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap().to_owned()
 }
 
 fn field(file: &str, name: &str) -> String {
@@ -35,7 +29,7 @@ fn field(file: &str, name: &str) -> String {
 }
 
 /// What a program says; `ssh` says its version as an error.
-fn output(program: &str, arguments: &[&str]) -> String {
+pub fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     String::from_utf8_lossy(&text).trim().to_owned()

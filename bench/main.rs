@@ -6,6 +6,7 @@
 mod browser;
 mod bulk;
 mod echo;
+mod goals;
 mod interrupt;
 mod machine;
 mod memory;

@@ -1,10 +1,11 @@
 //! The tables, and docs/benchmarks.md.
 
-use std::fmt::Write as _;
+use std::{env, fmt::Write as _, path::Path};
 
 use crate::{
+    goals::{self, Goal},
     interrupt::GIVE_UP,
-    machine,
+    machine::{self, output},
     memory::sessions,
     page::Shown,
     results::{Consumer, Measure, Results},
@@ -13,18 +14,10 @@ use crate::{
 
 const METHOD: &str = include_str!("method.md");
 
-/// A figure to reach.
-struct Goal {
-    what: String,
-    wanted: String,
-    got: String,
-    reached: bool,
-}
-
 /// Everything, as a Markdown page.
 pub fn render(results: &Results, pty: Option<f64>, page: &[Shown], rounds: usize) -> String {
     let mut text = METHOD.replace("{rounds}", &rounds.to_string());
-    write!(text, "\n## Machine and versions\n\n{}\n", machine::describe()).unwrap();
+    write!(text, "\n## Machine and versions\n\n{}{}\n", machine::describe(), peers()).unwrap();
     write!(text, "## Side by side\n\n{}\n", table(results)).unwrap();
     if let Some(pty) = pty {
         write!(text, "A pty alone, read without SSH, gave {pty:.1} MB/s of the bulk output.\n\n").unwrap();
@@ -32,7 +25,7 @@ pub fn render(results: &Results, pty: Option<f64>, page: &[Shown], rounds: usize
     if !page.is_empty() {
         write!(text, "## Shown in Chromium\n\n{}\n", shown(page)).unwrap();
     }
-    write!(text, "## Figures to reach\n\n{}", goals_table(&goals(results, page))).unwrap();
+    write!(text, "## Figures to reach\n\n{}", goals::table(&goals(results, page))).unwrap();
     text
 }
 
@@ -126,10 +119,21 @@ fn goals(results: &Results, page: &[Shown]) -> Vec<Goal> {
     goals
 }
 
-fn goals_table(goals: &[Goal]) -> String {
-    let mut text = String::from("| | wanted | measured | |\n|---|---|---:|---|\n");
-    for Goal { what, wanted, got, reached } in goals {
-        writeln!(text, "| {what} | {wanted} | {got} | {} |", if *reached { "reached" } else { "**missed**" }).unwrap();
-    }
-    text
+/// The versions of everything else that takes part, as items of a Markdown list.
+fn peers() -> String {
+    let packages = Path::new(&env::var("BENCH_VENV").unwrap()).join("bin/pip");
+    let packages = output(packages.to_str().unwrap(), &["freeze", "--disable-pip-version-check"]);
+    let package = |name: &str| {
+        let line = packages.lines().find(|line| line.starts_with(&format!("{name}==")));
+        line.unwrap_or_else(|| panic!("{name} is not installed")).replace("==", " ")
+    };
+    let peers = ["webssh", "paramiko", "tornado", "uvicorn"].map(package).join(", ");
+    let browser = output("chromium", &["--version"]);
+    format!(
+        "- {}\n- {peers}, {}\n- {}, Node.js {}\n",
+        output("ssh", &["-V"]),
+        output("python3", &["--version"]),
+        browser.split(" built").next().unwrap(),
+        output("node", &["--version"]),
+    )
 }

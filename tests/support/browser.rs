@@ -42,6 +42,8 @@ pub enum Event {
 pub struct Endpoint {
     pub address: SocketAddr,
     pub path: String,
+    /// Of the page; the address's own without it.
+    pub origin: Option<String>,
     /// Sent where there is one.
     pub cookie: Option<String>,
 }
@@ -51,7 +53,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// The WebSocket of one shell.
     pub fn shell(address: SocketAddr, namespace: &str, name: &str) -> Self {
-        Endpoint { address, path: format!("/{namespace}/{name}/ws"), cookie: None }
+        Endpoint { address, path: format!("/{namespace}/{name}/ws"), origin: None, cookie: None }
     }
 
     /// Connects, offering `subprotocol`.
@@ -60,7 +62,8 @@ impl Endpoint {
         stream.set_nodelay(true)?;
         let uri = format!("ws://{}{}", self.address, self.path);
         let header = |name: &'static str, value: &str| (name.parse().unwrap(), value.parse().unwrap());
-        let mut headers = vec![header("origin", &format!("http://{}", self.address))];
+        let origin = self.origin.clone().unwrap_or_else(|| format!("http://{}", self.address));
+        let mut headers = vec![header("origin", &origin)];
         headers.extend(subprotocol.map(|name| header("sec-websocket-protocol", name)));
         headers.extend(self.cookie.as_deref().map(|cookie| header("cookie", cookie)));
         let mut builder = ClientBuilder::new().uri(&uri).expect("a valid URI");
@@ -83,7 +86,20 @@ impl Endpoint {
 
     /// Connects and says hello; what came instead of a welcome otherwise.
     pub async fn hello(&self, hello: Hello) -> Result<Client, Event> {
-        let mut socket = self.connect(Some("webshell.v1")).await.expect("a WebSocket");
+        Client::begin(self.connect(Some("webshell.v1")).await.expect("a WebSocket"), hello).await
+    }
+}
+
+fn closed(message: Option<Result<Message, Error>>) -> Event {
+    let close = message.and_then(Result::ok);
+    Event::Closed(close.and_then(|m| m.as_close().map(|(code, reason)| (u16::from(code), reason.to_owned()))))
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Says hello; what came instead of a welcome otherwise.
+    pub async fn begin(mut socket: WebSocketStream<TcpStream>, hello: Hello) -> Result<Self, Event> {
         socket.send(Message::binary(ClientMessage::Hello(hello).encode())).await.expect("hello is sent");
         let message = match timeout(PATIENCE, socket.next()).await.expect("an answer to hello") {
             Some(Ok(message)) if message.is_binary() => message,
@@ -98,16 +114,7 @@ impl Endpoint {
             other => panic!("instead of a welcome came {other:?}"),
         }
     }
-}
 
-fn closed(message: Option<Result<Message, Error>>) -> Event {
-    let close = message.and_then(Result::ok);
-    Event::Closed(close.and_then(|m| m.as_close().map(|(code, reason)| (u16::from(code), reason.to_owned()))))
-}
-
-// === impl Client ===
-
-impl Client {
     /// The next thing that came.
     pub async fn next(&mut self) -> Event {
         timeout(PATIENCE, self.next_patiently()).await.expect("something came")
