@@ -37,13 +37,14 @@ use webshell::{
         api::Server,
         apply,
         build::NAME,
+        cache::Cache,
         kind::Kind::{
             self, ConfigMap, Deployment, HttpRoute, Ingress, NetworkPolicy, RoleBinding, Service, ServiceAccount,
         },
         metrics::ControllerMetrics,
         observe,
         reconcile::{Context, Error},
-        state::{Cache, Fact, Itself, Observed, Source},
+        state::{Fact, Itself, Observed, Source},
     },
     events::Events,
 };

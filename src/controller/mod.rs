@@ -1,13 +1,14 @@
 //! The controller: makes each namespace with WebShells have its gateway, and their status say how things stand.
 //!
-//! It reconciles namespaces. [`watch`] tells what there is; [`observe`] cuts it down to the facts that [`state`] keeps. A
-//! [`reconcile`] takes a namespace's facts and goes through the steps [`validate`] and [`build`] (pure), [`apply`], then
-//! [`status`] (pure) and [events](crate::events). [`digest`] tells whether a write would change anything.
+//! It reconciles namespaces. [`watch`] tells what there is; [`observe`] cuts it down to the facts of [`state`], which
+//! [`cache`] keeps. A [`reconcile`] takes a namespace's facts and goes through the steps [`validate`] and [`build`] (pure),
+//! [`apply`], then [`status`] (pure) and [events](crate::events). [`digest`] tells whether a write would change anything.
 
 pub mod api;
 pub mod apply;
 pub mod backoff;
 pub mod build;
+pub mod cache;
 pub mod digest;
 pub mod keys;
 pub mod kind;
@@ -39,13 +40,13 @@ use tracing::{debug, info, warn};
 
 use self::{
     api::Server as ApiServer,
+    cache::Cache,
     kind::Kind,
     lease::Leadership,
     metrics::ControllerMetrics,
     probe::Probes,
     reconcile::{Context, Failures},
     rollout::Rollouts,
-    state::Cache,
     watch::Watches,
 };
 use crate::{

@@ -20,11 +20,12 @@ use super::{
     api::{CallError, Server},
     apply::{self, Applied},
     backoff,
+    cache::Cache,
     metrics::ControllerMetrics,
     observe::{self, FIELD_MANAGER},
     probe::{self, Outcome, Probes, Subject},
     rollout::Rollouts,
-    state::{Cache, Namespace, Shell, Source},
+    state::{Namespace, Shell, Source},
     status::{Shared, Status},
 };
 use crate::{api::conditions::CREDENTIALS_RESOLVED, config::Config, events::Events};

@@ -21,10 +21,12 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
-    build, keys,
+    build,
+    cache::Cache,
+    keys,
     kind::Kind,
     observe,
-    state::{Cache, Observed, Source},
+    state::{Observed, Source},
 };
 use crate::{api::WebShell, config::Config, watch};
 
@@ -133,15 +135,14 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let cache = cache.clone();
-    let changes =
-        watch::events(api, config).inspect_err(move |error| warn_of(source, error)).map_ok(move |event| {
-            if let Event::Apply(object) = &event
-                && cache.has(source, object.meta())
-            {
-                return Vec::new();
-            }
-            observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default()
-        });
+    let changes = watch::events(api, config).inspect_err(move |error| warn_of(source, error)).map_ok(move |event| {
+        if let Event::Apply(object) = &event
+            && cache.has(source, object.meta())
+        {
+            return Vec::new();
+        }
+        observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default()
+    });
     to_requests(changes).boxed()
 }
 
