@@ -271,7 +271,7 @@ test('no secret shows in a log, an event, a status or any object but its Secret'
 
   const texts = await Promise.all([describe(tenant.namespace), describe(SYSTEM), tenant.yaml()]);
   const said = [...texts, await refused.panel.innerText()].join('\n');
-  for (const known of ['db-1', 'refused', 'unusable', 'event="connected"', 'somebody logged in']) {
+  for (const known of ['db-1', 'refused', 'unusable', '"event":"connected"', 'somebody logged in']) {
     assert.ok(said.includes(known), `it was looked where ${known} shows`);
   }
   const key = stringData['ssh-privatekey'].split('\n')[2];

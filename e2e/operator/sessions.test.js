@@ -212,7 +212,7 @@ test('what lets somebody in, and what is typed and shown, can be read nowhere', 
   assert.equal((await send(`${PORTAL}/-/login`, logIn)).status, 401, 'a token for the API lets nobody in');
 
   const text = await readable(tenant.namespace, SYSTEM);
-  for (const expected of ['resumed=true', 'somebody logged in', 'a log-in was refused']) {
+  for (const expected of ['"resumed":true', 'somebody logged in', 'a log-in was refused']) {
     assert.ok(text.includes(expected), `it was looked where this is told: ${expected}`);
   }
   const cookie = (await stage.context.cookies()).map(({ value }) => value);
