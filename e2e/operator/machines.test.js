@@ -15,6 +15,8 @@ installForAll({
   'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'Ingress',
+  // A namespace ends no sooner than half of what its pods may take.
+  'gateway.drainTimeout': '2s',
   'test.connectTo': `${ADDRESS}:443`,
 });
 
