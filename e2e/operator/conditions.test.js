@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startSshd } from '../browser/support/sshd.js';
-import { apply, kubectl } from './support/cluster.js';
+import { apply, eventually, kubectl } from './support/cluster.js';
 import { installForAll, upgrade } from './support/installation.js';
 import { ADDRESS, VM_ADDRESS } from './support/place.js';
 import { Tenant } from './support/tenant.js';
@@ -194,7 +194,9 @@ test('a gateway that cannot start is told, and gateways that run go on', async (
     await tenant.lacks('db-1', 'GatewayReady', 'False', 'Unschedulable'),
     /no node takes the pod: 0\/\d+ nodes/,
   );
-  assert.match(await running.has('db-1', 'GatewayReady', 'True', 'Available'), /successor cannot start: no node takes/);
+  await eventually('the other, which runs, says so of its successor', async () =>
+    /successor cannot start: no node takes/.test(await running.has('db-1', 'GatewayReady', 'True', 'Available')),
+  );
   await upgrade(VALUES);
   await tenant.isReady('db-1');
   await running.isReady('db-1');
