@@ -33,6 +33,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use webshell::{api::WebShell, client::from_config, config, portal::Portal, protocol::Reason};
 
+/// All ways in which a call gets no answer that decides anything.
+const UNDECIDED: [Fault; 8] = [
+    Fault::Status(409),
+    Fault::Status(429),
+    Fault::Status(500),
+    Fault::Status(503),
+    Fault::Cut,
+    Fault::Forget,
+    Fault::Half,
+    Fault::Hang,
+];
+
 /// Shows that a session goes on.
 async fn goes_on(browser: &mut Browser, word: &str) {
     browser.input(format!("{word}\n")).await;
@@ -121,25 +133,15 @@ async fn a_list_from_the_past_ends_no_session() {
 #[ignore = "needs an API server: make test builds one"]
 async fn what_cannot_be_asked_ends_no_session_and_what_is_answered_does() {
     let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
-    let rows = [
-        Fault::Status(409),
-        Fault::Status(429),
-        Fault::Status(500),
-        Fault::Status(503),
-        Fault::Cut,
-        Fault::Forget,
-        Fault::Half,
-        Fault::Hang,
-    ];
     let mut browsers = Vec::new();
-    for number in 0..rows.len() {
+    for number in 0..UNDECIDED.len() {
         let name = format!("db-{number}");
         place.shell_on(&sshd, &name).await;
         browsers.push(place.open(&name).await);
     }
     // What is in use is looked at again and again, and so is whether its users may.
     let mut faults = Vec::new();
-    for fault in rows {
+    for fault in UNDECIDED {
         for call in ["get secrets", "create localsubjectaccessreviews"] {
             faults.push(place.faults.times(1, call, fault.clone()));
         }
@@ -268,16 +270,7 @@ async fn who_logs_in_is_told_what_the_api_server_does_not_answer() {
     server.kubectl(&["create", "serviceaccount", "ada", "--namespace", &namespace]).unwrap();
     let token = ["create", "token", "ada", "--audience", "webshell.dev", "--namespace", &namespace];
     let token = server.kubectl(&token).unwrap();
-    for fault in [
-        Fault::Status(409),
-        Fault::Status(429),
-        Fault::Status(500),
-        Fault::Status(503),
-        Fault::Cut,
-        Fault::Forget,
-        Fault::Half,
-        Fault::Hang,
-    ] {
+    for fault in UNDECIDED {
         let failing = faults.on("create tokenreviews", fault.clone());
         let reply = portal.log_in(token.trim()).await;
         assert_eq!(reply.status, 503, "{fault:?}: {}", reply.body);

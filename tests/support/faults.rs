@@ -36,14 +36,11 @@ use tokio::{
     runtime,
     sync::oneshot,
     task::{JoinSet, yield_now},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::api_server::ApiServer;
-
-/// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{api_server::ApiServer, waiting::eventually};
 
 /// What is done to a call.
 #[derive(Clone, Debug)]
@@ -206,7 +203,7 @@ impl Faults {
 
     /// Waits until so many such calls have come.
     pub async fn called(&self, times: usize, pattern: &str) {
-        eventually(&format!("{times} × {pattern}"), || self.calls(pattern) >= times).await;
+        eventually(&format!("{times} × {pattern}"), async || (self.calls(pattern) >= times).then_some(())).await;
     }
 }
 
@@ -230,8 +227,8 @@ impl Active {
 
     /// Waits until it was made so often.
     pub async fn made(&self, times: usize) {
-        eventually(&format!("{times} × {:?} of {}", self.rule.fault, self.rule.pattern), || self.count() >= times)
-            .await;
+        let what = format!("{times} × {:?} of {}", self.rule.fault, self.rule.pattern);
+        eventually(&what, async || (self.count() >= times).then_some(())).await;
     }
 }
 
@@ -240,15 +237,6 @@ impl Drop for Active {
         self.inner.rules.lock().retain(|rule| !Arc::ptr_eq(rule, &self.rule));
         self.rule.lifted.cancel();
     }
-}
-
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let came = async {
-        while !condition() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, came).await.unwrap_or_else(|_| panic!("this did not come: {what}"));
 }
 
 // === impl Call ===
