@@ -2,19 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { startSshd } from '../browser/support/sshd.js';
 import { describe, kubectl } from './support/cluster.js';
 import { installForAll, SYSTEM } from './support/installation.js';
-import { ADDRESS, VM_ADDRESS } from './support/place.js';
+import { sshdFor } from './support/place.js';
 import { cookiesOf, handshake, send } from './support/raw.js';
 import { Tenant } from './support/tenant.js';
 import { InstalledStage, User } from './support/user.js';
 
 installForAll({
-  'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'Ingress',
-  'test.connectTo': `${ADDRESS}:443`,
 });
 
 const PORTAL = 'https://shell.test';
@@ -23,7 +20,7 @@ const socketOf = (tenant, name) => new URL('ws', tenant.url(name)).href;
 
 /** A namespace with a shell that is ready, and with the strictest Pod Security. */
 async function tenantWithShell(t, options) {
-  const sshd = await startSshd(t, { address: VM_ADDRESS, ...options });
+  const sshd = await sshdFor(t, options);
   const tenant = await Tenant.create(t, { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } });
   await tenant.shell(sshd, 'db-1');
   await tenant.isReady('db-1');
@@ -41,7 +38,7 @@ async function loggedIn(t, tenant, options) {
 
 suite('rights', () => {
   test('to write a WebShell is not to open it; a RoleBinding is all it takes', async (t) => {
-    const sshd = await startSshd(t, { address: VM_ADDRESS });
+    const sshd = await sshdFor(t);
     const tenant = await Tenant.create(t);
     const eve = await User.create(tenant.namespace, { name: 'eve', mayConnect: false });
     await tenant.allows(eve, 'edit');

@@ -7,10 +7,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { startSshd } from '../browser/support/sshd.js';
 import { apply, eventually, kubectl } from './support/cluster.js';
 import { installForAll, upgrade } from './support/installation.js';
-import { ADDRESS, VM_ADDRESS } from './support/place.js';
+import { sshdFor, VM_ADDRESS } from './support/place.js';
 import { Tenant } from './support/tenant.js';
 
 /** A Gateway for our routes that takes none of a namespace with this label. */
@@ -26,14 +25,12 @@ const LISTENER = {
 };
 
 const VALUES = {
-  'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'HTTPRoute',
   'route.parentRefs[0].name': GATEWAY,
   'route.parentRefs[0].namespace': 'traefik',
   'policy.deniedCidrs': '{203.0.113.0/24}',
   'policy.forbidInsecure': true,
-  'test.connectTo': `${ADDRESS}:443`,
 };
 
 before(() =>
@@ -48,8 +45,6 @@ before(() =>
 );
 after(() => kubectl(['delete', 'gateway', GATEWAY, '--namespace', 'traefik']));
 installForAll(VALUES);
-
-const sshdFor = (t, options) => startSshd(t, { address: VM_ADDRESS, ...options });
 
 /** A new private key, encrypted if there is a passphrase, and its public half. */
 function keygen(t, passphrase = '') {

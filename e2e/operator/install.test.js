@@ -2,10 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { startSshd } from '../browser/support/sshd.js';
 import { apply, condition, createNamespace, eventually, get, kubectl } from './support/cluster.js';
 import { install } from './support/installation.js';
-import { ADDRESS, VM_ADDRESS } from './support/place.js';
+import { sshdFor } from './support/place.js';
 import { InstalledStage, User } from './support/user.js';
 
 const PARENT = { 'route.parentRefs[0].name': 'traefik', 'route.parentRefs[0].namespace': 'traefik' };
@@ -35,8 +34,8 @@ for (const { name, values, url } of WAYS) {
   suite(name, () => {
     test('Helm, kubectl and a browser lead to a terminal on the machine, and away from it', async (t) => {
       const namespace = await createNamespace(t);
-      await install(t, { 'route.host': 'shell.test', 'test.connectTo': `${ADDRESS}:443`, ...values });
-      const sshd = await startSshd(t, { address: VM_ADDRESS });
+      await install(t, values);
+      const sshd = await sshdFor(t);
       await apply(sshd.manifests({ namespace, name: 'db-1', terminal: { command: sshd.bash } }));
       await condition(namespace, 'db-1', 'Ready', 'True');
       await condition(namespace, 'db-1', 'RouteReady', 'True', 'Routed');

@@ -4,11 +4,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { startSshd } from '../browser/support/sshd.js';
 import { eventually, get, kinds, kubectl } from './support/cluster.js';
 import { complaints } from './support/controller.js';
 import { helm, installForAll, make, SYSTEM, uninstall, upgrade } from './support/installation.js';
-import { ADDRESS, VM_ADDRESS } from './support/place.js';
+import { sshdFor } from './support/place.js';
 import { send } from './support/raw.js';
 import { Tenant } from './support/tenant.js';
 import { InstalledStage } from './support/user.js';
@@ -17,11 +16,9 @@ const CRDS = fileURLToPath(new URL('../../crds', import.meta.url));
 const CRD = 'webshells.webshell.dev';
 
 const VALUES = {
-  'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'Ingress',
   'gateway.drainTimeout': '2s',
-  'test.connectTo': `${ADDRESS}:443`,
 };
 
 /** Says which release has made the definition, as Helm does; none without one. */
@@ -38,8 +35,6 @@ installForAll({ ...VALUES, 'crds.install': false }, async () => {
 });
 // Whatever became of the tests here, others find it as they expect it.
 after(() => definitionIsOf('webshell'));
-
-const sshdFor = (t) => startSshd(t, { address: VM_ADDRESS });
 
 test('helm test passes, and fails where a route is missing', async () => {
   const proves = (...flags) => helm(['test', 'webshell', '--namespace', SYSTEM, ...flags]);

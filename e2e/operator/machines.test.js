@@ -7,17 +7,15 @@ import { createUser, needsRoot } from '../browser/support/sshd.js';
 import { kubectl } from './support/cluster.js';
 import { startDropbear } from './support/dropbear.js';
 import { installForAll } from './support/installation.js';
-import { ADDRESS, VM_ADDRESS } from './support/place.js';
+import { VM_ADDRESS } from './support/place.js';
 import { Tenant } from './support/tenant.js';
 import { InstalledStage } from './support/user.js';
 
 installForAll({
-  'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'Ingress',
   // A namespace ends no sooner than half of what its pods may take.
   'gateway.drainTimeout': '2s',
-  'test.connectTo': `${ADDRESS}:443`,
 });
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/cluster/vm.yaml', import.meta.url));

@@ -4,12 +4,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { startSshd } from '../browser/support/sshd.js';
 import { eventually, get, kubectl } from './support/cluster.js';
 import { restartController } from './support/controller.js';
 import { installForAll, NEXT_TAG, SYSTEM, upgrade } from './support/installation.js';
 import { Overheard, readable } from './support/overheard.js';
-import { VM_ADDRESS } from './support/place.js';
+import { sshdFor } from './support/place.js';
 import { cookiesOf, handshake, send } from './support/raw.js';
 import { Tenant } from './support/tenant.js';
 import { InstalledStage, User } from './support/user.js';
@@ -17,15 +16,12 @@ import { InstalledStage, User } from './support/user.js';
 const PORTAL = 'https://shell.test';
 
 const VALUES = {
-  'route.host': 'shell.test',
   'route.mode': 'Host',
   'route.kind': 'Ingress',
   'gateway.drainTimeout': '30s',
 };
 
 installForAll(VALUES);
-
-const sshdFor = (t) => startSshd(t, { address: VM_ADDRESS });
 
 /** A namespace with a shell that a user has open. */
 async function session(t, options) {

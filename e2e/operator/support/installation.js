@@ -3,7 +3,7 @@
 import { after, afterEach, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { describe, kubectl, run } from './cluster.js';
-import { CA } from './place.js';
+import { ADDRESS, CA } from './place.js';
 
 const CHART = fileURLToPath(new URL('../../../charts/webshell', import.meta.url));
 
@@ -57,7 +57,8 @@ export async function upgrade(values) {
 
 function set(values) {
   const image = { 'image.repository': repository, 'image.tag': tag, 'gateway.image.tag': tag };
-  const all = { ...image, 'route.caConfigMap': 'authority', ...values };
+  const place = { 'route.host': 'shell.test', 'route.caConfigMap': 'authority', 'test.connectTo': `${ADDRESS}:443` };
+  const all = { ...image, ...place, ...values };
   return Object.entries(all).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
 }
 
