@@ -3,6 +3,9 @@
 //! A ticket is `base64url(claims as JSON) "." base64url(Ed25519 signature of the first part)`. There is one algorithm, so
 //! nothing is negotiated. It says who somebody is, to one gateway, in answer to a nonce of that gateway's, for half a minute.
 
+pub mod endings;
+mod voucher;
+
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -13,7 +16,18 @@ use ring::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use self::voucher::Voucher;
 use crate::user::User;
+
+/// The ConfigMap in which portals publish their keys, with an entry `<kid>.json` for each: a [`Jwk`].
+pub const CONFIG_MAP: &str = "webshell-portal-keys";
+
+/// An annotation there says of each key (`ends.webshell.dev/<kid>`) when it is published no more, in seconds since 1970.
+pub const ENDS: &str = "ends.webshell.dev/";
+
+/// How long a key that signs a ticket is published from then on at least, in seconds. A key that is put where gateways find it for
+/// a moment signs nothing that is taken for a portal's.
+pub const NOTICE: u64 = 5 * 60;
 
 /// How long a ticket is valid, in seconds: it is used by the next request of a browser.
 pub const LIFETIME: u64 = 30;
@@ -45,10 +59,9 @@ pub struct Claims {
     pub iss: String,
     /// For which gateway: [`audience`].
     pub aud: String,
-    /// The user's name.
-    pub sub: String,
-    /// The user's groups.
-    pub groups: Vec<String>,
+    /// Who: the claims `sub`, `uid`, `groups` and `extra`.
+    #[serde(flatten)]
+    pub user: User,
     /// What the gateway sent the browser to the portal with.
     pub nonce: String,
     /// When it was made, in seconds since 1970.
@@ -59,6 +72,9 @@ pub struct Claims {
     pub until: u64,
     /// Tells it from all others, so that it works once.
     pub jti: String,
+    /// The portal's name for the log-in behind it, by which its end is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
 }
 
 /// What a ticket is to say.
@@ -74,6 +90,8 @@ pub struct Order<'a> {
     pub nonce: &'a str,
     /// When the log-in behind it ends, in seconds since 1970.
     pub until: u64,
+    /// The portal's name for that log-in.
+    pub sid: &'a str,
 }
 
 /// What a gateway takes.
@@ -93,7 +111,7 @@ pub struct SigningKey {
     pair: Ed25519KeyPair,
 }
 
-/// A public key as a JSON Web Key (RFC 8037).
+/// A public key as a JSON Web Key (RFC 8037), and when it ends, which RFC 7517 leaves to those who use it (section 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jwk {
     /// `OKP`.
@@ -104,11 +122,21 @@ pub struct Jwk {
     pub kid: String,
     /// The key in base64url.
     pub x: String,
+    /// When it is published no more, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
 }
 
 /// The public keys whose tickets are taken, by name.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Keys(BTreeMap<String, Vec<u8>>);
+pub struct Keys(BTreeMap<String, Key>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Key {
+    public: Vec<u8>,
+    /// See [`Jwk::exp`].
+    ends: Option<u64>,
+}
 
 /// Why no ticket was made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,8 +144,8 @@ pub enum SignError {
     /// There are no random numbers.
     #[error("the system has no random numbers")]
     Random,
-    /// The user has more groups, or longer names, than a ticket holds.
-    #[error("the names of user and groups are longer than a ticket holds ({MAX_TICKET} bytes)")]
+    /// More is known of the user than a ticket holds.
+    #[error("the user's name, groups and extra attributes are longer than a ticket holds ({MAX_TICKET} bytes)")]
     TooLarge,
 }
 
@@ -144,6 +172,9 @@ pub enum Invalid {
     /// Signed by a key that is not known (yet, or any more).
     #[error("it is signed by an unknown key")]
     UnknownKey,
+    /// Signed by a key whose time is over, as portals go.
+    #[error("the key that it is signed by is about to end")]
+    EndingKey,
     /// Altered, or never signed.
     #[error("its signature is wrong")]
     Signature,
@@ -198,7 +229,9 @@ pub fn verify(ticket: &str, keys: &Keys, expected: Expected<'_>, now: u64) -> Re
     let claims: Claims = serde_json::from_slice(&json).map_err(|_| Invalid::Malformed)?;
     // Nothing but the key's name is believed before this.
     let key = keys.0.get(&claims.kid).ok_or(Invalid::UnknownKey)?;
-    UnparsedPublicKey::new(&ED25519, key).verify(payload.as_bytes(), &signature).map_err(|_| Invalid::Signature)?;
+    UnparsedPublicKey::new(&ED25519, &key.public)
+        .verify(payload.as_bytes(), &signature)
+        .map_err(|_| Invalid::Signature)?;
     if claims.iss != expected.issuer {
         return Err(Invalid::Issuer);
     }
@@ -214,11 +247,15 @@ pub fn verify(ticket: &str, keys: &Keys, expected: Expected<'_>, now: u64) -> Re
     if !in_time {
         return Err(Invalid::Expired);
     }
-    if claims.jti.len() > MAX_SHORT || claims.jti.is_empty() {
+    if key.ends.is_some_and(|ends| ends < now.saturating_add(NOTICE)) {
+        return Err(Invalid::EndingKey);
+    }
+    let is_long = |text: &String| text.len() > MAX_SHORT;
+    if is_long(&claims.jti) || claims.jti.is_empty() || claims.sid.as_ref().is_some_and(is_long) {
         return Err(Invalid::Malformed);
     }
-    let nobody = claims.sub.is_empty() || claims.sub.len() > MAX_NAME;
-    if nobody || claims.groups.iter().any(|group| group == MASTERS) {
+    let User { name, groups, .. } = &claims.user;
+    if name.is_empty() || name.len() > MAX_NAME || groups.iter().any(|group| group == MASTERS) {
         return Err(Invalid::User);
     }
     Ok(claims)
@@ -251,6 +288,7 @@ impl SigningKey {
             crv: "Ed25519".to_owned(),
             kid: self.kid.clone(),
             x: BASE64_URL_SAFE_NO_PAD.encode(self.pair.public_key()),
+            exp: None,
         }
     }
 
@@ -265,13 +303,13 @@ impl SigningKey {
             kid: self.kid.clone(),
             iss: order.issuer.to_owned(),
             aud: audience(order.namespace),
-            sub: order.user.name.clone(),
-            groups: order.user.groups.clone(),
+            user: order.user.clone(),
             nonce: order.nonce.to_owned(),
             iat: now,
             exp: now.saturating_add(LIFETIME),
             until: order.until,
             jti: hex(&id),
+            sid: Some(order.sid.to_owned()),
         };
         self.seal(&claims)
     }
@@ -281,7 +319,7 @@ impl SigningKey {
         let payload = BASE64_URL_SAFE_NO_PAD.encode(json);
         let signature = BASE64_URL_SAFE_NO_PAD.encode(self.pair.sign(payload.as_bytes()));
         let ticket = format!("{payload}.{signature}");
-        (ticket.len() <= MAX_TICKET && claims.sub.len() <= MAX_NAME).then_some(ticket).ok_or(SignError::TooLarge)
+        (ticket.len() <= MAX_TICKET && claims.user.name.len() <= MAX_NAME).then_some(ticket).ok_or(SignError::TooLarge)
     }
 }
 
@@ -311,8 +349,9 @@ impl Keys {
                 continue;
             }
             let jwk: Jwk = serde_json::from_value(value).map_err(|error| KeysError::Malformed(error.to_string()))?;
-            let key = BASE64_URL_SAFE_NO_PAD.decode(&jwk.x).ok().filter(|key| key.len() == 32);
-            keys.insert(jwk.kid.clone(), key.ok_or(KeysError::Key(jwk.kid))?);
+            let public = BASE64_URL_SAFE_NO_PAD.decode(&jwk.x).ok().filter(|key| key.len() == 32);
+            let key = Key { public: public.ok_or_else(|| KeysError::Key(jwk.kid.clone()))?, ends: jwk.exp };
+            keys.insert(jwk.kid, key);
         }
         Ok(Self(keys))
     }

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
     browser::PATIENCE,
-    place::{Options, POD, Place, condition, get, spec, write_settings},
+    place::{Options, POD, Place, ada, condition, get, spec, write_settings},
     sshd::{self, Sshd},
     waiting::eventually,
 };
@@ -183,6 +183,27 @@ async fn a_right_that_is_taken_away_ends_sessions() {
     assert_eq!(place.websocket_status("db-3").await, 403);
     place.allow("ada", &["get"], None).await;
     assert_eq!(place.websocket_status("db-2").await, 403);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn an_authorizer_is_told_all_that_is_known_of_a_user() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    place.shell_on(&sshd, "db-1").await;
+    let _live = place.open("db-1").await;
+    assert_eq!(get(place.address, "/-/shells", false).await.0, 200);
+    let user = ada();
+    // Of the list, of the connection, and again while the session lives.
+    let reviews = eventually("reviews of each kind", async || {
+        let reviews = ApiServer::shared().await.access_reviews(&place.namespace);
+        let named = reviews.iter().filter(|review| review["resourceAttributes"]["name"] == "db-1").count();
+        (named >= 2 && reviews.len() > named).then_some(reviews)
+    })
+    .await;
+    for review in reviews {
+        let told = json!([review["user"], review["uid"], review["groups"], review["extra"]]);
+        assert_eq!(told, json!([user.name, user.uid, user.groups, user.extra]), "{review}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ mod support {
     pub mod site;
 }
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use support::{
@@ -55,7 +58,7 @@ impl Stage {
         let key = SigningKey::generate().unwrap();
         // The sender may go: what it sent stays.
         let told = watch::channel(trust(GATEWAY, &[&key])).1;
-        let auth = Auth::Portal(PortalLogins::new("demo".to_owned(), told.clone()));
+        let auth = Auth::Portal(Arc::new(PortalLogins::new("demo".to_owned(), told.clone())));
         let site = Site::start_as(catalog, auth, Origins::told(told)).await;
         Self { site, key }
     }
@@ -69,8 +72,8 @@ impl Stage {
     }
 
     fn sign(&self, namespace: &str, nonce: &str) -> String {
-        let user = User { name: "ada".into(), groups: vec!["dba".into()] };
-        let order = Order { issuer: PORTAL, namespace, user: &user, nonce, until: now() + 3600 };
+        let user = User { name: "ada".into(), groups: vec!["dba".into()], ..User::default() };
+        let order = Order { issuer: PORTAL, namespace, user: &user, nonce, until: now() + 3600, sid: "s" };
         self.key.sign(order, now()).unwrap()
     }
 

@@ -28,7 +28,7 @@ fn new_session(limits: SessionLimits) -> NewSession {
 
 /// A log-in of its own at each call.
 fn user(name: &str) -> Arc<User> {
-    Arc::new(User { name: name.to_owned(), groups: Vec::new() })
+    Arc::new(User { name: name.to_owned(), ..User::default() })
 }
 
 fn shell() -> ShellKey {
@@ -247,17 +247,65 @@ async fn log_out_ends_what_that_log_in_opened_or_continued_last() {
     let client = Ipv4Addr::LOCALHOST.into();
     let resumed = registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), &elsewhere, client);
     let (moved, _) = resumed.unwrap();
-    registry.log_out(&here);
-    assert_eq!(wait_for_end(&mut feed(&opened)).await.reason, Reason::LoggedOut);
+    registry.log_out(&here, "You logged out.");
+    let ended = wait_for_end(&mut feed(&opened)).await;
+    assert_eq!((ended.reason, ended.message.as_str()), (Reason::LoggedOut, "You logged out."));
     kept.input(b"still here").await;
     moved.input(b"still here").await;
     for attachment in [&kept, &moved] {
         wait_for(&mut feed(attachment), |delivery| matches!(delivery, Delivery::Output { .. }).then_some(())).await;
     }
-    registry.log_out(&elsewhere);
+    registry.log_out(&elsewhere, "You logged out.");
     for attachment in [&kept, &moved] {
         assert_eq!(wait_for_end(&mut feed(attachment)).await.reason, Reason::LoggedOut);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_took_the_place_of_another_has_its_sessions() {
+    let registry = registry();
+    let [earlier, later, after] = [(); 3].map(|()| user("ada"));
+    let open = |user: &Arc<User>| {
+        let new = NewSession { user: Arc::clone(user), ..new_session(NO_LIMITS) };
+        registry.open(new, None, echo)
+    };
+    let (before, welcome) = open(&earlier).unwrap();
+    registry.replace_login(&earlier, &later);
+    // A page that came with the earlier one and is only now through its hello.
+    let (late, _) = open(&earlier).unwrap();
+    let (resumed, welcome) =
+        registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), &earlier, Ipv4Addr::LOCALHOST.into()).unwrap();
+    registry.replace_login(&later, &after);
+    drop(before);
+    registry.log_out(&earlier, "of no use any more");
+    for attachment in [&late, &resumed] {
+        attachment.input(b"still here").await;
+        wait_for(&mut feed(attachment), |delivery| matches!(delivery, Delivery::Output { .. }).then_some(())).await;
+    }
+    registry.log_out(&after, "You logged out.");
+    for attachment in [&late, &resumed] {
+        assert_eq!(wait_for_end(&mut feed(attachment)).await.reason, Reason::LoggedOut);
+    }
+    for login in [&earlier, &later, &after] {
+        assert_eq!(open(login).err(), Some(OpenError::LoggedOut), "nobody comes with it after log-out");
+        let client = Ipv4Addr::LOCALHOST.into();
+        let resumed = registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), login, client);
+        assert_eq!(resumed.err(), Some(ResumeError::LoggedOut));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_of_somebody_else_ends_the_sessions_of_the_one_before() {
+    let registry = registry();
+    let (ada, eve) = (user("ada"), user("eve"));
+    let new = NewSession { user: Arc::clone(&ada), ..new_session(NO_LIMITS) };
+    let (attachment, _) = registry.open(new, None, echo).unwrap();
+    registry.replace_login(&ada, &eve);
+    let ended = wait_for_end(&mut feed(&attachment)).await;
+    assert_eq!(
+        (ended.reason, ended.message.as_str()),
+        (Reason::LoggedOut, "Somebody else logged in with this browser.")
+    );
 }
 
 #[tokio::test(start_paused = true)]

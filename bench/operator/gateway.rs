@@ -94,8 +94,8 @@ impl Gateway {
         let sent = ask(self.address, &format!("GET /{namespace}/-/login"), &[], "").await.unwrap();
         let (_, nonce) = sent.header("location").unwrap().split_once("&nonce=").unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let (user, issuer) = (User { name: USER.to_owned(), groups: Vec::new() }, format!("https://{HOST}"));
-        let order = Order { issuer: &issuer, namespace, user: &user, nonce, until: now + 8 * 3600 };
+        let (user, issuer) = (User { name: USER.to_owned(), ..User::default() }, format!("https://{HOST}"));
+        let order = Order { issuer: &issuer, namespace, user: &user, nonce, until: now + 8 * 3600, sid: "0" };
         let form = format!("ticket={}", installation.key.sign(order, now).unwrap());
         let headers = [
             ("Cookie", cookie(&sent)),

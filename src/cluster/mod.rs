@@ -126,7 +126,7 @@ pub async fn run(arguments: cli::Gateway, logs: Logs) -> Result<(), ClusterError
     let trust = watch::Sender::new(Arc::new(nobody()?));
     let cluster = Cluster {
         client,
-        auth: Auth::Portal(PortalLogins::new(arguments.namespace.clone(), trust.subscribe())),
+        auth: Auth::Portal(Arc::new(PortalLogins::new(arguments.namespace.clone(), trust.subscribe()))),
         origins: Origins::told(trust.subscribe()),
         namespace: arguments.namespace,
         pod: arguments.pod_name,
@@ -276,7 +276,10 @@ impl Live {
 }
 
 /// Whom a gateway believes that has no settings yet.
-fn nobody() -> Result<Trust, TrustError> {
+///
+/// # Errors
+/// None are expected.
+pub fn nobody() -> Result<Trust, TrustError> {
     let settings = GatewaySettings {
         origin: "https://gateway.invalid".to_owned(),
         portal: "https://portal.invalid".to_owned(),
@@ -290,8 +293,8 @@ fn nobody() -> Result<Trust, TrustError> {
     Trust::new(&settings, r#"{"keys": []}"#)
 }
 
-/// Passes on whom the settings say to believe.
-async fn believe(mut root: watch::Receiver<Option<Arc<Root>>>, trust: watch::Sender<Arc<Trust>>) {
+/// Passes on whom the settings say to believe, for as long as there are any.
+pub async fn believe(mut root: watch::Receiver<Option<Arc<Root>>>, trust: watch::Sender<Arc<Trust>>) {
     loop {
         let newest = root.borrow_and_update().clone();
         if let Some(root) = newest {

@@ -71,7 +71,9 @@ fn review(namespace: &str, user: &User, name: Option<&str>) -> LocalSubjectAcces
         metadata: ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() },
         spec: SubjectAccessReviewSpec {
             user: Some(user.name.clone()),
+            uid: user.uid.clone(),
             groups: Some(user.groups.clone()),
+            extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
             resource_attributes: Some(ResourceAttributes {
                 namespace: Some(namespace.to_owned()),
                 verb: Some("create".to_owned()),
@@ -152,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_review_names_the_right_in_full() {
-        let user = User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()] };
+        let user =
+            User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()], ..User::default() };
         let review = serde_json::to_value(review("team-a", &user, Some("db-1"))).unwrap();
         assert_eq!(
             review["spec"],

@@ -3,39 +3,34 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tracing::warn;
 
 use super::state::{Fact, Observed};
-use crate::watch;
+use crate::{
+    ticket::{self, Jwk},
+    watch,
+};
 
 /// The ConfigMap, with a key `<kid>.json` for each portal.
-pub const NAME: &str = "webshell-portal-keys";
+pub const NAME: &str = ticket::CONFIG_MAP;
 
 /// The most keys that are passed on; each portal has one.
 const MAX_KEYS: usize = 64;
 
-/// A public key as a JSON Web Key (RFC 8037), without what else may stand there.
-#[derive(Debug, Deserialize, Serialize)]
-struct Key {
-    kty: String,
-    crv: String,
-    kid: String,
-    x: String,
-}
-
 #[derive(Debug, Serialize)]
 struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<Jwk>,
 }
 
-/// The keys that a ConfigMap has.
+/// The keys that a ConfigMap has, and when each ends.
 pub fn observed(object: &ConfigMap) -> Option<Observed> {
-    let ObjectMeta { namespace, name, .. } = &object.metadata;
+    let ObjectMeta { namespace, name, annotations, .. } = &object.metadata;
+    let ends = |kid: &str| annotations.as_ref()?.get(&format!("{}{kid}", ticket::ENDS))?.parse().ok();
     let mut keys = Vec::new();
     for (entry, text) in object.data.iter().flatten().take(MAX_KEYS) {
-        match serde_json::from_str::<Key>(text) {
-            Ok(key) if key.kty == "OKP" && key.crv == "Ed25519" => keys.push(key),
+        match serde_json::from_str::<Jwk>(text) {
+            Ok(key) if key.kty == "OKP" && key.crv == "Ed25519" => keys.push(Jwk { exp: ends(&key.kid), ..key }),
             Ok(_) => warn!(entry, "a portal's key is of another type than Ed25519, and is left out"),
             Err(error) => warn!(entry, %error, "a portal's key cannot be read, and is left out"),
         }
@@ -57,7 +52,11 @@ mod tests {
     fn keys_are_sorted_and_what_is_none_is_left_out() {
         let config_map: ConfigMap = serde_saphyr::from_str(
             r#"
-            metadata: {name: webshell-portal-keys, namespace: webshell, resourceVersion: "3"}
+            metadata:
+              name: webshell-portal-keys
+              namespace: webshell
+              resourceVersion: "3"
+              annotations: {ends.webshell.dev/a: "1800000000", ends.webshell.dev/b: tomorrow}
             data:
               a.json: '{"kty":"OKP","crv":"Ed25519","kid":"b","x":"AQ","d":"private parts are not passed on"}'
               b.json: '{"kty":"OKP","crv":"Ed25519","kid":"a","x":"Ag"}'
@@ -67,7 +66,7 @@ mod tests {
         )
         .unwrap();
         let Fact::Keys(keys) = observed(&config_map).unwrap().fact else { panic!("no keys") };
-        let expected = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"Ag"},{"kty":"OKP","crv":"Ed25519","kid":"b","x":"AQ"}]}"#;
+        let expected = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"Ag","exp":1800000000},{"kty":"OKP","crv":"Ed25519","kid":"b","x":"AQ"}]}"#;
         assert_eq!(keys, expected);
     }
 }

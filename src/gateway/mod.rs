@@ -35,8 +35,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use self::{
-    admin::Admin, drain::Shutdown, guard::Guard, headers::Reach, login::Auth, origin::Origins, server::Server,
-    site::Site, terminal::Terminals,
+    admin::Admin,
+    drain::Shutdown,
+    guard::Guard,
+    headers::Reach,
+    login::{Auth, endings},
+    origin::Origins,
+    server::Server,
+    site::Site,
+    terminal::Terminals,
 };
 use crate::{
     catalog::Catalog,
@@ -118,6 +125,9 @@ impl Gateway {
         }
         let max_connections = self.settings.borrow().caps.total.saturating_add(SPARE_CONNECTIONS);
         let on_loopback = self.listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        if let Auth::Portal(logins) = &self.auth {
+            tasks.spawn(endings::follow_keys(Arc::clone(logins), registry.clone(), stop.clone()));
+        }
         let site = Site {
             auth: self.auth,
             origins: self.origins,

@@ -24,7 +24,7 @@ use super::{
     headers::Reach,
     http::{self, Answer, X_FORWARDED_FOR, single, texts},
     list,
-    login::{Auth, PortalLogins},
+    login::{Auth, PortalLogins, sessions::LoggedIn},
     origin::{self, Origins},
     page, ping,
     refusal::Refusal,
@@ -175,17 +175,26 @@ impl Site {
         let LogIn { ticket } = serde_json::from_slice(&body).map_err(|_| Refusal::NoTicket)?;
         let mut answer = http::empty(StatusCode::NO_CONTENT);
         let Auth::Printed(tickets) = &self.auth else { return Ok(answer) };
-        let cookie = tickets.redeem(&ticket).map_err(|error| {
+        let logged_in = tickets.redeem(&ticket, texts(&parts.headers, COOKIE)).map_err(|error| {
             error!(%error, "no random numbers for a session");
             Refusal::Internal
         })?;
-        self.metrics.login(cookie.is_some());
-        let cookie = cookie.ok_or_else(|| {
+        self.metrics.login(logged_in.is_some());
+        let logged_in = logged_in.ok_or_else(|| {
             warn!(client = %self.client(parts, peer), "a log-in was refused: the ticket is wrong or was used before");
             Refusal::Ticket
         })?;
-        answer.headers_mut().insert(SET_COOKIE, header(cookie)?);
+        self.welcome(logged_in, &mut answer)?;
         Ok(answer)
+    }
+
+    /// Gives the browser its new log-in, and that the sessions of the one that it had before.
+    fn welcome(&self, LoggedIn { set_cookie, login, replaced }: LoggedIn, answer: &mut Answer) -> Result<(), Refusal> {
+        for earlier in &replaced {
+            self.terminals.registry.replace_login(&earlier.user, &login.user);
+        }
+        answer.headers_mut().insert(SET_COOKIE, header(set_cookie)?);
+        Ok(())
     }
 
     /// Begins to log in: the portal is to find out who this is.
@@ -217,14 +226,14 @@ impl Site {
         let shell = shell_name(form);
         let redeemed = logins.redeem(field(form, "ticket").unwrap_or_default(), texts(&parts.headers, COOKIE)).await;
         self.metrics.login(redeemed.is_ok());
-        let cookie = redeemed.map_err(|reason| {
+        let logged_in = redeemed.map_err(|reason| {
             warn!(client = %self.client(parts, peer), %reason, "a log-in was refused");
             Refusal::LogIn(reason, format!("{}{}", logins.login_path(), shell_query(shell)))
         })?;
         let shell = shell.map(|name| format!("{name}/")).unwrap_or_default();
         let location = format!("/{}/{shell}", logins.namespace());
         let mut answer = http::redirect(StatusCode::SEE_OTHER, location).ok_or(Refusal::Internal)?;
-        answer.headers_mut().insert(SET_COOKIE, header(cookie)?);
+        self.welcome(logged_in, &mut answer)?;
         Ok(answer)
     }
 
@@ -233,7 +242,7 @@ impl Site {
         self.check_origin(parts)?;
         let logged_out = self.auth.log_out(texts(&parts.headers, COOKIE));
         for user in &logged_out.users {
-            self.terminals.registry.log_out(user);
+            self.terminals.registry.log_out(user, "You logged out.");
         }
         let mut answer = http::empty(StatusCode::NO_CONTENT);
         if let Some(forget) = logged_out.forget {

@@ -93,11 +93,11 @@ pub async fn run(arguments: Local) -> Result<(), LocalError> {
     let listener = listen("--listen", arguments.listen).await?;
     let admin = listen("--admin-listen", arguments.admin_listen).await?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
-    let user = User { name: USER.to_owned(), groups: Vec::new() };
+    let user = User { name: USER.to_owned(), ..User::default() };
     let cookie = if tls.is_none() { Cookie::loopback(address.port()) } else { Cookie::host() };
     let auth = match arguments.auth {
         AuthMode::None => Auth::None(Arc::new(user)),
-        AuthMode::Ticket => Auth::Printed(PrintedTickets::new(cookie, user)?),
+        AuthMode::Ticket => Auth::Printed(Box::new(PrintedTickets::new(cookie, user)?)),
     };
 
     let stop = CancellationToken::new();

@@ -148,7 +148,9 @@ impl Question {
         };
         let spec = SubjectAccessReviewSpec {
             user: Some(self.user.name.clone()),
+            uid: self.user.uid.clone(),
             groups: Some(self.user.groups.clone()),
+            extra: (!self.user.extra.is_empty()).then(|| self.user.extra.clone()),
             resource_attributes: Some(attributes),
             ..SubjectAccessReviewSpec::default()
         };
@@ -162,7 +164,7 @@ mod tests {
 
     fn question(user: &str, groups: &[&str], name: &str) -> Question {
         let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        let user = Arc::new(User { name: user.to_owned(), groups });
+        let user = Arc::new(User { name: user.to_owned(), groups, ..User::default() });
         Question { user, namespace: "team-a".to_owned(), name: name.to_owned() }
     }
 

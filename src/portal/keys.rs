@@ -18,10 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ticket::{Order, SignError, SigningKey};
-
-/// The ConfigMap, with a key `<kid>.json` for each that is known.
-pub const CONFIG_MAP: &str = "webshell-portal-keys";
+use crate::ticket::{CONFIG_MAP, ENDS, LIFETIME, NOTICE, Order, SignError, SigningKey};
 
 /// How long a key signs, in seconds.
 const SIGNS: u64 = 24 * 3600;
@@ -29,19 +26,35 @@ const SIGNS: u64 = 24 * 3600;
 /// How long before it signs a key is published, in seconds: by then every gateway has it.
 const AHEAD: u64 = 10 * 60;
 
-/// How long a key stays published after it has signed its last ticket, in seconds.
-const BEHIND: u64 = 5 * 60;
+/// How long a key stays published after it has signed its last ticket, in seconds: twice of what gateways ask for, because the next
+/// key may be made and told of late.
+const BEHIND: u64 = 2 * NOTICE;
+
+/// How long a key stays published that an earlier process of the pod has left, in seconds. It signs nothing any more; gateways must
+/// hear of its new end in time ([`NOTICE`]).
+const LEFT_BEHIND: u64 = 3 * NOTICE;
 
 /// How often the ConfigMap is looked at, and how soon again where it cannot be.
 const PERIOD: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Marks when a key is no more, in seconds since 1970, so that others remove what a portal left behind.
-const ENDS: &str = "ends.webshell.dev/";
+/// Marks which pod published a key, so that its next process knows what the last one left.
+const POD: &str = "pod.webshell.dev/";
 
-/// A portal's own keys.
+/// A portal's own keys, the oldest first, and those that an earlier process of its pod has left.
 #[derive(Debug)]
-pub struct Keyring(Mutex<Vec<OwnKey>>);
+pub struct Keyring {
+    own: Mutex<Vec<OwnKey>>,
+    left: Mutex<Option<Vec<LeftKey>>>,
+}
+
+/// A key that nobody has any more to sign with. What it vouched for stays, so it must not just disappear.
+#[derive(Debug)]
+struct LeftKey {
+    kid: String,
+    jwk: String,
+    ends: u64,
+}
 
 #[derive(Debug)]
 struct OwnKey {
@@ -55,6 +68,11 @@ struct OwnKey {
 impl OwnKey {
     fn new(now: u64, ahead: u64) -> Result<Self, SignError> {
         Ok(Self { key: SigningKey::generate()?, begins: now.saturating_add(ahead) })
+    }
+
+    /// Whether a ticket that it signs now finds it published for long enough when it arrives.
+    fn signs(&self, now: u64) -> bool {
+        now.saturating_add(NOTICE + 2 * LIFETIME) < self.ends()
     }
 
     /// When it is published no more.
@@ -71,7 +89,7 @@ impl Keyring {
     /// # Errors
     /// When the system has no random numbers.
     pub fn new(now: u64) -> Result<Self, SignError> {
-        Ok(Self(Mutex::new(vec![OwnKey::new(now, 0)?])))
+        Ok(Self { own: Mutex::new(vec![OwnKey::new(now, 0)?]), left: Mutex::default() })
     }
 
     /// Makes the next key in time, and forgets those whose time is over.
@@ -79,7 +97,10 @@ impl Keyring {
     /// # Errors
     /// When the system has no random numbers; the keys that there are stay.
     fn turn(&self, now: u64) -> Result<(), SignError> {
-        let mut keys = self.0.lock();
+        if let Some(left) = &mut *self.left.lock() {
+            left.retain(|key| now < key.ends);
+        }
+        let mut keys = self.own.lock();
         let newest = keys.iter().map(|own| own.begins).max().unwrap_or(0);
         if now >= newest.saturating_add(SIGNS - AHEAD) {
             keys.push(OwnKey::new(now, AHEAD)?);
@@ -99,22 +120,41 @@ impl Keyring {
     /// # Errors
     /// See [`SigningKey::sign`].
     pub fn sign(&self, order: Order<'_>, now: u64) -> Result<String, SignError> {
-        let keys = self.0.lock();
-        // The newest whose time has come; the clock may have been set back.
-        let current = keys.iter().rev().find(|own| own.begins <= now).or(keys.first());
+        let keys = self.own.lock();
+        // The newest whose time has come. There may be none: the clock may have been set back, or have stood still.
+        let mut usable = keys.iter().filter(|own| own.signs(now));
+        let current = usable.clone().rfind(|own| own.begins <= now).or(usable.next()).or(keys.last());
         current.ok_or(SignError::Random)?.key.sign(order, now)
     }
 
+    /// Takes over, once, what an earlier process of this pod has left in the ConfigMap. Pods that are gone for good leave theirs until
+    /// its end.
+    fn take_over(&self, found: &ConfigMap, pod: &str, now: u64) {
+        let annotations = found.metadata.annotations.clone().unwrap_or_default();
+        let left = annotations.iter().filter(|(_, by)| *by == pod).filter_map(|(name, _)| {
+            let kid = name.strip_prefix(POD)?;
+            let jwk = found.data.as_ref()?.get(&entry(kid))?.clone();
+            let ends: u64 = annotations.get(&format!("{ENDS}{kid}"))?.parse().ok()?;
+            Some(LeftKey { kid: kid.to_owned(), jwk, ends: ends.min(now.saturating_add(LEFT_BEHIND)) })
+        });
+        self.left.lock().get_or_insert_with(|| left.collect());
+    }
+
     /// What this portal has to say in the ConfigMap.
-    fn published(&self, namespace: &str) -> ConfigMap {
-        let keys = self.0.lock();
+    fn published(&self, namespace: &str, pod: &str) -> ConfigMap {
         let mut data = BTreeMap::new();
         let mut annotations = BTreeMap::new();
-        for own in keys.iter() {
-            let kid = own.key.kid();
-            // A structure of four texts is always JSON.
-            data.insert(entry(kid), serde_json::to_string(&own.key.jwk()).unwrap_or_default());
-            annotations.insert(format!("{ENDS}{kid}"), own.ends().to_string());
+        let mut publish = |kid: &str, jwk: String, ends: u64| {
+            data.insert(entry(kid), jwk);
+            annotations.insert(format!("{ENDS}{kid}"), ends.to_string());
+            annotations.insert(format!("{POD}{kid}"), pod.to_owned());
+        };
+        for own in self.own.lock().iter() {
+            // A structure of texts is always JSON.
+            publish(own.key.kid(), serde_json::to_string(&own.key.jwk()).unwrap_or_default(), own.ends());
+        }
+        for key in self.left.lock().iter().flatten() {
+            publish(&key.kid, key.jwk.clone(), key.ends);
         }
         let metadata = ObjectMeta {
             name: Some(CONFIG_MAP.to_owned()),
@@ -132,8 +172,10 @@ fn entry(kid: &str) -> String {
 
 /// Whether a ConfigMap says all that a portal has to say.
 fn says(found: &ConfigMap, ours: &ConfigMap) -> bool {
-    let data = found.data.clone().unwrap_or_default();
-    ours.data.iter().flatten().all(|(key, value)| data.get(key) == Some(value))
+    let has = |found: &Option<BTreeMap<String, String>>, ours: &Option<BTreeMap<String, String>>| {
+        ours.iter().flatten().all(|(key, value)| found.as_ref().and_then(|found| found.get(key)) == Some(value))
+    };
+    has(&found.data, &ours.data) && has(&found.metadata.annotations, &ours.metadata.annotations)
 }
 
 /// A patch that removes keys whose time is over; `None` where there are none.
@@ -145,7 +187,8 @@ fn sweep(found: &ConfigMap, now: u64) -> Option<Value> {
         return None;
     }
     let data: Map<String, Value> = stale.iter().map(|kid| (entry(kid), Value::Null)).collect();
-    let annotations: Map<String, Value> = stale.iter().map(|kid| (format!("{ENDS}{kid}"), Value::Null)).collect();
+    let of_key = |kid: &&str| [ENDS, POD].map(|prefix| (format!("{prefix}{kid}"), Value::Null));
+    let annotations: Map<String, Value> = stale.iter().flat_map(of_key).collect();
     Some(json!({"metadata": {"annotations": annotations}, "data": data}))
 }
 
@@ -191,10 +234,11 @@ async fn keep_once(
     pod: &str,
     now: u64,
 ) -> Result<(), kube::Error> {
-    let ours = keyring.published(namespace);
     let mut found = config_maps.get_opt(CONFIG_MAP).await?;
+    keyring.take_over(found.as_ref().unwrap_or(&ConfigMap::default()), pod, now);
+    let ours = keyring.published(namespace, pod);
     if !found.as_ref().is_some_and(|found| says(found, &ours)) {
-        // With the same manager, what an earlier process of this pod had published goes.
+        // With the same manager, what has ended of this pod's goes.
         let parameters = PatchParams::apply(&format!("webshell-portal/{pod}")).force();
         found = Some(config_maps.patch(CONFIG_MAP, &parameters, &Patch::Apply(&ours)).await?);
     }
@@ -219,28 +263,40 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
+    /// As gateways have them.
     fn known(config_map: &ConfigMap) -> Keys {
-        let keys: Vec<Value> =
-            config_map.data.iter().flatten().map(|(_, text)| serde_json::from_str(text).unwrap()).collect();
+        let annotations = config_map.metadata.annotations.as_ref().unwrap();
+        let keys: Vec<Value> = config_map
+            .data
+            .iter()
+            .flatten()
+            .map(|(_, text)| {
+                let mut key: Value = serde_json::from_str(text).unwrap();
+                let ends = &annotations[&format!("{ENDS}{}", key["kid"].as_str().unwrap())];
+                key["exp"] = ends.parse::<u64>().unwrap().into();
+                key
+            })
+            .collect();
         Keys::parse(&json!({"keys": keys}).to_string()).unwrap()
     }
 
     fn sign(keyring: &Keyring, now: u64) -> String {
-        let user = User { name: "ada".into(), groups: Vec::new() };
-        let order = Order { issuer: "https://p", namespace: "team-a", user: &user, nonce: "n", until: now + 60 };
+        let user = User { name: "ada".into(), ..User::default() };
+        let order =
+            Order { issuer: "https://p", namespace: "team-a", user: &user, nonce: "n", until: now + 60, sid: "s" };
         keyring.sign(order, now).unwrap()
     }
 
     #[test]
     fn every_ticket_is_signed_by_a_key_that_gateways_have_had_for_a_while() {
         let keyring = Keyring::new(NOW).unwrap();
-        let mut published = vec![(NOW, known(&keyring.published("webshell")))];
+        let mut published = vec![(NOW, known(&keyring.published("webshell", "pod")))];
         let mut most = 0;
         for minute in 0..4 * 24 * 60 {
             let now = NOW + minute * 60;
             keyring.turn(now).unwrap();
-            most = most.max(keyring.0.lock().len());
-            published.push((now, known(&keyring.published("webshell"))));
+            most = most.max(keyring.own.lock().len());
+            published.push((now, known(&keyring.published("webshell", "pod"))));
             let ticket = sign(&keyring, now);
             // What gateways had learned nine minutes ago, and what they will have when the ticket arrives.
             let earlier = published.iter().rev().find(|(at, _)| *at + 9 * 60 <= now).unwrap_or(&published[0]);
@@ -260,23 +316,67 @@ mod tests {
         let ticket = sign(&keyring, later);
         let expected = Expected { issuer: "https://p", namespace: "team-a", nonce: "n" };
         // Its only key is on its way, and gateways wait for it.
-        assert!(verify(&ticket, &known(&keyring.published("webshell")), expected, later).is_ok());
+        assert!(verify(&ticket, &known(&keyring.published("webshell", "pod")), expected, later).is_ok());
+    }
+
+    #[test]
+    fn however_long_it_slept_its_tickets_are_taken() {
+        for minutes in SIGNS / 60 - 20..SIGNS / 60 + 40 {
+            let (keyring, later) = (Keyring::new(NOW).unwrap(), NOW + minutes * 60);
+            keyring.turn(later).unwrap();
+            let ticket = sign(&keyring, later);
+            let expected = Expected { issuer: "https://p", namespace: "team-a", nonce: "n" };
+            let keys = known(&keyring.published("webshell", "pod"));
+            assert!(verify(&ticket, &keys, expected, later + 29).is_ok(), "minute {minutes}");
+        }
+    }
+
+    #[test]
+    fn the_next_process_of_a_pod_leaves_the_last_ones_keys_for_a_while() {
+        let (first, other) = (Keyring::new(NOW - 60).unwrap(), Keyring::new(NOW).unwrap());
+        let mut found = first.published("webshell", "pod-0");
+        let others = other.published("webshell", "pod-1");
+        found.data.as_mut().unwrap().extend(others.data.unwrap());
+        found.metadata.annotations.as_mut().unwrap().extend(others.metadata.annotations.unwrap());
+        let next = Keyring::new(NOW).unwrap();
+        next.take_over(&found, "pod-0", NOW);
+        next.take_over(&ConfigMap::default(), "pod-0", NOW + 60);
+        let kids = |keyring: &Keyring| -> Vec<String> {
+            keyring.own.lock().iter().map(|own| own.key.kid().to_owned()).collect()
+        };
+        let published = |now: u64| {
+            next.turn(now).unwrap();
+            let said = next.published("webshell", "pod-0");
+            let annotations = said.metadata.annotations.unwrap();
+            let ends = |kid: &str| annotations.get(&format!("{ENDS}{kid}")).map(|ends| ends.parse::<u64>().unwrap());
+            assert_eq!(ends(&kids(&other)[0]), None, "the other pod's is its own");
+            assert!(ends(&kids(&next)[0]).is_some());
+            (ends(&kids(&first)[0]), said.data.unwrap().len())
+        };
+        assert_eq!(published(NOW), (Some(NOW + LEFT_BEHIND), 2));
+        assert_eq!(published(NOW + LEFT_BEHIND - 1), (Some(NOW + LEFT_BEHIND), 2));
+        assert_eq!(published(NOW + LEFT_BEHIND), (None, 1));
     }
 
     #[test]
     fn keys_that_nobody_has_any_more_are_swept() {
         let (dead, live) = (Keyring::new(NOW - 3 * SIGNS).unwrap(), Keyring::new(NOW).unwrap());
-        let (mut found, ours) = (dead.published("webshell"), live.published("webshell"));
+        let (mut found, ours) = (dead.published("webshell", "pod-0"), live.published("webshell", "pod-1"));
         assert!(!says(&found, &ours));
         found.data.as_mut().unwrap().extend(ours.data.clone().unwrap());
         found.metadata.annotations.as_mut().unwrap().extend(ours.metadata.annotations.clone().unwrap());
         assert!(says(&found, &ours));
+        let mut silent = found.clone();
+        silent.metadata.annotations = None;
+        assert!(!says(&silent, &ours), "when they end is said, too");
         let patch = sweep(&found, NOW).unwrap();
-        let kid = dead.0.lock()[0].key.kid().to_owned();
+        let kid = dead.own.lock()[0].key.kid().to_owned();
         assert_eq!(
             patch,
             json!({
-                "metadata": {"annotations": {format!("ends.webshell.dev/{kid}"): null}},
+                "metadata": {"annotations": {
+                    format!("ends.webshell.dev/{kid}"): null, format!("pod.webshell.dev/{kid}"): null,
+                }},
                 "data": {format!("{kid}.json"): null},
             })
         );

@@ -4,6 +4,7 @@
 //! [`shells`] what there is, [`keys`] sign the tickets, and [`site`] answers browsers.
 
 pub mod access;
+pub mod ended;
 pub mod keys;
 pub mod list;
 pub mod page;
@@ -19,7 +20,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-use self::{access::Access, keys::Keyring, shells::Shells, site::Site, token::Tokens};
+use self::{access::Access, ended::EndedLogins, keys::Keyring, shells::Shells, site::Site, token::Tokens};
 use crate::{
     cli,
     client::{ClientError, client},
@@ -142,6 +143,7 @@ impl Portal {
             route: self.config.route,
             instance: self.pod.clone(),
             sessions: Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE),
+            ended: EndedLogins::default(),
             tokens: Tokens::new(self.client.clone()),
             access: Access::new(self.client.clone()),
             shells: shells.clone(),

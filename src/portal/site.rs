@@ -20,6 +20,7 @@ use zeroize::Zeroize as _;
 
 use super::{
     access::Access,
+    ended::EndedLogins,
     keys::{self, Keyring},
     list, page,
     routes::{self, Route},
@@ -64,6 +65,8 @@ pub struct Site {
     pub cookie: Cookie,
     /// Who is logged in.
     pub sessions: Sessions,
+    /// Who was.
+    pub ended: EndedLogins,
     /// Finds out whose tokens are.
     pub tokens: Tokens,
     /// Finds out what they may.
@@ -190,15 +193,19 @@ impl Site {
             reason => warn!(%client, %reason, "a log-in was refused"),
         })?;
         info!(user = user.name, %client, "somebody logged in");
-        let cookie = self.sessions.open(&self.cookie, user, self.lifetime).map_err(|_| Refusal::Internal)?;
+        let presented = texts(&parts.headers, COOKIE);
+        let opened = self.sessions.open(&self.cookie, user, self.lifetime, presented).map_err(|_| Refusal::Internal)?;
+        // Of the same user's, the new log-in has the name.
+        self.ended.add(opened.replaced.into_iter().filter(|login| login.id != opened.login.id));
         let mut answer = http::empty(StatusCode::NO_CONTENT);
-        answer.headers_mut().insert(SET_COOKIE, cookie.try_into().map_err(|_| Refusal::Internal)?);
+        let cookie = opened.set_cookie.try_into().map_err(|_| Refusal::Internal)?;
+        answer.headers_mut().insert(SET_COOKIE, cookie);
         Ok(answer)
     }
 
     fn log_out(&self, parts: &Parts) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
-        self.sessions.close(&self.cookie, texts(&parts.headers, COOKIE));
+        self.ended.add(self.sessions.close(&self.cookie, texts(&parts.headers, COOKIE)));
         let mut answer = http::empty(StatusCode::NO_CONTENT);
         let forget = self.cookie.forget().try_into().map_err(|_| Refusal::Internal)?;
         answer.headers_mut().insert(SET_COOKIE, forget);
@@ -241,7 +248,14 @@ impl Site {
         let now = keys::now();
         let until = now.saturating_add(login.expires.saturating_duration_since(Instant::now()).as_secs());
         let issuer = self.route.portal_origin();
-        let order = Order { issuer: &issuer, namespace: wish.namespace, user: &login.user, nonce: wish.nonce, until };
+        let order = Order {
+            issuer: &issuer,
+            namespace: wish.namespace,
+            user: &login.user,
+            nonce: wish.nonce,
+            until,
+            sid: &login.id,
+        };
         let ticket = self.keyring.sign(order, now)?;
         let shell = wish.shell.as_ref().map(|key| key.name.as_str());
         page::ticket(&self.route.origin(wish.namespace), wish.namespace, shell, &ticket).ok_or(Refusal::Internal)

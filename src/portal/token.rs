@@ -23,8 +23,8 @@ pub const AUDIENCE: &str = "webshell.dev";
 /// The longest token, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// The most bytes of all names of a user's groups: a ticket holds them as JSON in base64, beside the user's name.
-const MAX_GROUPS: usize = MAX_TICKET / 2;
+/// The most bytes of what is known of a user, as JSON: a ticket holds it in base64, beside its other claims.
+const MAX_USER: usize = MAX_TICKET / 2;
 
 /// How many tokens are held before the API server at once, and how long one waits for that.
 const MAX_REVIEWS: usize = 8;
@@ -62,8 +62,11 @@ pub enum Refusal {
     #[error("members of {MASTERS} cannot log in, because no rule limits them; use another account")]
     Masters,
     /// Its owner does not fit in a ticket.
-    #[error("the names of the user and its groups are too long")]
-    TooLarge,
+    #[error(
+        "the user's name, groups and extra attributes take {0} bytes, more than the {MAX_USER} that are passed on to gateways \
+         (of the name {MAX_NAME}); use an account in fewer groups"
+    )]
+    TooLarge(usize),
     /// Its owner has no name.
     #[error("the token has no user")]
     Nobody,
@@ -127,16 +130,21 @@ impl Tokens {
 
 /// Somebody who may log in. Names that begin with `system:` are those of ServiceAccounts and of nobody's making.
 fn accept(info: UserInfo) -> Result<User, Refusal> {
-    let user = User { name: info.username.unwrap_or_default(), groups: info.groups.unwrap_or_default() };
+    let user = User {
+        name: info.username.unwrap_or_default(),
+        uid: info.uid.filter(|uid| !uid.is_empty()),
+        groups: info.groups.unwrap_or_default(),
+        extra: info.extra.unwrap_or_default(),
+    };
     if user.name.is_empty() {
         return Err(Refusal::Nobody);
     }
     if user.groups.iter().any(|group| group == MASTERS) {
         return Err(Refusal::Masters);
     }
-    let long =
-        user.name.len() > MAX_NAME || user.groups.iter().map(|group| group.len() + 3).sum::<usize>() > MAX_GROUPS;
-    if long { Err(Refusal::TooLarge) } else { Ok(user) }
+    // A structure of texts is always JSON.
+    let size = serde_json::to_vec(&user).map_or(usize::MAX, |json| json.len());
+    if size > MAX_USER || user.name.len() > MAX_NAME { Err(Refusal::TooLarge(size)) } else { Ok(user) }
 }
 
 // === impl Failures ===
@@ -178,8 +186,12 @@ mod tests {
         assert_eq!(user.name, "system:serviceaccount:people:ada");
         assert!(matches!(accept(info("root", &["dba", "system:masters"])), Err(Refusal::Masters)));
         assert!(matches!(accept(UserInfo::default()), Err(Refusal::Nobody)));
-        assert!(matches!(accept(info(&"n".repeat(1025), &[])), Err(Refusal::TooLarge)));
-        assert!(matches!(accept(info("ada", &["g".repeat(100).as_str(); 200])), Err(Refusal::TooLarge)));
+        assert!(matches!(accept(info(&"n".repeat(1025), &[])), Err(Refusal::TooLarge(_))));
+        assert!(matches!(accept(info("ada", &["g".repeat(100).as_str(); 200])), Err(Refusal::TooLarge(_))));
+        let scopes = |count| [("scopes".to_owned(), vec!["s".repeat(100); count])].into();
+        let scoped = |count| UserInfo { extra: Some(scopes(count)), ..info("ada", &[]) };
+        assert!(matches!(accept(scoped(200)), Err(Refusal::TooLarge(_))));
+        assert_eq!(accept(scoped(1)).unwrap().extra, scopes(1));
         assert!(accept(info("ada", &["g".repeat(100).as_str(); 150])).is_ok());
     }
 

@@ -8,6 +8,7 @@ mod attachment;
 pub mod deadlines;
 mod far_side;
 pub mod input;
+mod logins;
 mod registry;
 pub mod replay;
 pub mod shell;

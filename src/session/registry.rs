@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Attachment, Session,
     input::WINDOW,
+    logins::FormerLogins,
     shell,
     tokens::{Token, Tokens},
 };
@@ -76,6 +77,9 @@ pub enum OpenError {
     /// The gateway is stopping.
     #[error("the gateway is stopping: try again in a moment")]
     Draining,
+    /// The log-in ended meanwhile.
+    #[error("you are logged out: log in again")]
+    LoggedOut,
     /// The system has no random numbers.
     #[error("no random numbers for a session token")]
     Random,
@@ -87,6 +91,9 @@ pub enum ResumeError {
     /// No such session for this user and shell.
     #[error("this session is over, or was never yours")]
     Unknown,
+    /// The log-in ended meanwhile.
+    #[error("you are logged out: log in again")]
+    LoggedOut,
     /// The client claims bytes that were never sent.
     #[error("resume at {0}, beyond the session's output")]
     Beyond(u64),
@@ -125,6 +132,7 @@ impl fmt::Debug for Observer {
 struct Sessions {
     by_id: HashMap<String, Known>,
     by_token: HashMap<Token, String>,
+    former_logins: FormerLogins,
     draining: bool,
 }
 
@@ -147,6 +155,7 @@ impl OpenError {
             Self::TooMany(_) | Self::TooManyOfUser(_) | Self::TooManyInNamespace(_) => Reason::TooManySessions,
             Self::Full => Reason::GatewayFull,
             Self::Draining => Reason::Draining,
+            Self::LoggedOut => Reason::LoggedOut,
             Self::Random => Reason::Internal,
         }
     }
@@ -204,7 +213,7 @@ impl Registry {
                 return Err(OpenError::Draining);
             }
             sessions.check(&new, *self.inner.caps.lock())?;
-            let login = Arc::clone(&new.user);
+            let login = sessions.former_logins.current(&new.user).ok_or(OpenError::LoggedOut)?;
             let session = Arc::new(Session::new(id.clone(), new, self.inner.metrics.clone()));
             let known = Known { session: Arc::clone(&session), tokens: Tokens::new(token), login, access };
             sessions.by_token.insert(token, id.clone());
@@ -240,6 +249,7 @@ impl Registry {
         let next = Token::random().map_err(|_| ResumeError::Random)?;
         let mut sessions = self.inner.sessions.lock();
         let sessions = &mut *sessions;
+        let user = sessions.former_logins.current(user).ok_or(ResumeError::LoggedOut)?;
         let id = sessions.by_token.get(&presented).ok_or(ResumeError::Unknown)?.clone();
         let known = sessions.by_id.get_mut(&id).ok_or(ResumeError::Unknown)?;
         if known.session.shell != *shell || known.session.user.name != user.name {
@@ -251,7 +261,7 @@ impl Registry {
             sessions.by_token.remove(&expired);
         }
         sessions.by_token.insert(next, id.clone());
-        known.login = Arc::clone(user);
+        known.login = Arc::clone(&user);
         self.inner.metrics.resumed();
         audit::connected(audit::Subject { shell, user: &user.name, client }, &id, true);
         let clipboard_write = known.access.as_ref().is_some_and(|access| access.clipboard_write);
@@ -280,12 +290,26 @@ impl Registry {
         }
     }
 
-    /// Ends the sessions that were opened or last continued by this log-in, and by no other of the same user.
-    pub fn log_out(&self, login: &Arc<User>) {
-        for known in self.inner.sessions.lock().by_id.values() {
-            if Arc::ptr_eq(&known.login, login) {
-                known.session.end(Ended::new(Reason::LoggedOut, "You logged out."));
-            }
+    /// Ends the sessions that were opened or last continued by this log-in, and by no other of the same user. None is opened or
+    /// continued by it any more. `message` says why.
+    pub fn log_out(&self, login: &Arc<User>, message: &str) {
+        let mut sessions = self.inner.sessions.lock();
+        sessions.former_logins.end(login);
+        for known in sessions.by_id.values().filter(|known| Arc::ptr_eq(&known.login, login)) {
+            known.session.end(Ended::new(Reason::LoggedOut, message));
+        }
+    }
+
+    /// Lets a new log-in take the place of an earlier one of the same browser. The sessions of the same user go on under it; those
+    /// of another end.
+    pub fn replace_login(&self, login: &Arc<User>, successor: &Arc<User>) {
+        if login.name != successor.name {
+            return self.log_out(login, "Somebody else logged in with this browser.");
+        }
+        let mut sessions = self.inner.sessions.lock();
+        sessions.former_logins.replace(login, successor);
+        for known in sessions.by_id.values_mut().filter(|known| Arc::ptr_eq(&known.login, login)) {
+            known.login = Arc::clone(successor);
         }
     }
 

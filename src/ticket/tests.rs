@@ -9,11 +9,16 @@ const PORTAL: &str = "https://shell.example.com";
 const NOW: u64 = 1_800_000_000;
 
 fn user() -> User {
-    User { name: "system:serviceaccount:people:ada".into(), groups: vec!["dba".into(), "system:authenticated".into()] }
+    User {
+        name: "system:serviceaccount:people:ada".into(),
+        uid: Some("0c1e".into()),
+        groups: vec!["dba".into(), "system:authenticated".into()],
+        extra: [("scopes.example.com/shell".into(), vec!["read".into(), "list".into()])].into(),
+    }
 }
 
 fn order<'a>(user: &'a User, nonce: &'a str) -> Order<'a> {
-    Order { issuer: PORTAL, namespace: "team-a", user, nonce, until: NOW + 3600 }
+    Order { issuer: PORTAL, namespace: "team-a", user, nonce, until: NOW + 3600, sid: "s" }
 }
 
 fn expected(nonce: &str) -> Expected<'_> {
@@ -38,7 +43,7 @@ fn a_ticket_says_who_somebody_is_for_half_a_minute() {
     assert!(is_nonce(&nonce));
     let ticket = key.sign(order(&user(), &nonce), NOW).unwrap();
     let claims = verify(&ticket, &keys, expected(&nonce), NOW).unwrap();
-    assert_eq!((claims.sub, claims.groups), (user().name, user().groups));
+    assert_eq!(claims.user, user(), "and nothing of it is left out");
     assert_eq!((claims.aud.as_str(), claims.until), ("webshell-gateway:team-a", NOW + 3600));
     for (now, valid) in [
         (NOW - LEEWAY, true),
@@ -82,6 +87,21 @@ fn keys_count_only_while_they_are_known() {
 }
 
 #[test]
+fn a_key_that_is_about_to_end_signs_nothing() {
+    let key = SigningKey::generate().unwrap();
+    let ticket = key.sign(order(&user(), "n"), NOW).unwrap();
+    for (exp, refused) in [
+        (None, None),
+        (Some(NOW + NOTICE), None),
+        (Some(NOW + NOTICE - 1), Some(Invalid::EndingKey)),
+        (Some(0), Some(Invalid::EndingKey)),
+    ] {
+        let keys = Keys::parse(&json!({"keys": [Jwk { exp, ..key.jwk() }]}).to_string()).unwrap();
+        assert_eq!(verify(&ticket, &keys, expected("n"), NOW).err(), refused, "{exp:?}");
+    }
+}
+
+#[test]
 fn even_the_portal_cannot_sign_everything() {
     let key = SigningKey::generate().unwrap();
     let good = claims(&key);
@@ -89,14 +109,27 @@ fn even_the_portal_cannot_sign_everything() {
         (Claims { exp: NOW + LIFETIME + 1, ..good.clone() }, Invalid::Expired),
         (Claims { exp: NOW - 1, ..good.clone() }, Invalid::Expired),
         (Claims { iat: u64::MAX, exp: u64::MAX, ..good.clone() }, Invalid::Expired),
-        (Claims { groups: vec!["dba".into(), MASTERS.into()], ..good.clone() }, Invalid::User),
-        (Claims { sub: String::new(), ..good.clone() }, Invalid::User),
+        (Claims { user: User { groups: vec!["dba".into(), MASTERS.into()], ..user() }, ..good.clone() }, Invalid::User),
+        (Claims { user: User { name: String::new(), ..user() }, ..good.clone() }, Invalid::User),
         (Claims { jti: String::new(), ..good.clone() }, Invalid::Malformed),
         (Claims { jti: "x".repeat(513), ..good.clone() }, Invalid::Malformed),
+        (Claims { sid: Some("x".repeat(513)), ..good.clone() }, Invalid::Malformed),
     ] {
         let ticket = key.seal(&claims).unwrap();
         assert_eq!(verify(&ticket, &known(&[&key]), expected("n"), NOW), Err(invalid), "{claims:?}");
     }
+}
+
+#[test]
+fn a_ticket_of_an_earlier_portal_says_nothing_more_of_its_user() {
+    let key = SigningKey::generate().unwrap();
+    let user = User { name: "ada".into(), ..User::default() };
+    let json = serde_json::to_value(Claims { user: user.clone(), ..claims(&key) }).unwrap();
+    assert_eq!(
+        (&json["sub"], &json["groups"], json.get("uid"), json.get("extra")),
+        (&json!("ada"), &json!([]), None, None)
+    );
+    assert_eq!(serde_json::from_value::<Claims>(json).unwrap().user, user);
 }
 
 #[test]
@@ -106,6 +139,8 @@ fn sizes_are_bounded() {
     let many = User { groups: vec!["g".repeat(64); 400], ..user() };
     assert_eq!(sign(&many), Err(SignError::TooLarge));
     assert_eq!(sign(&User { name: "n".repeat(MAX_NAME + 1), ..user() }), Err(SignError::TooLarge));
+    let much = User { extra: [("scopes".into(), vec!["s".repeat(64); 400])].into(), ..user() };
+    assert_eq!(sign(&much), Err(SignError::TooLarge));
     let some = User { groups: vec!["g".repeat(64); 300], ..user() };
     assert!(verify(&sign(&some).unwrap(), &known(&[&key]), expected("n"), NOW).is_ok());
     assert_eq!(verify(&"x".repeat(MAX_TICKET + 1), &known(&[&key]), expected("n"), NOW), Err(Invalid::Malformed));
@@ -154,11 +189,16 @@ proptest! {
     }
 
     #[test]
-    fn whatever_names_there_are_pass_unchanged(name in "\\PC{1,60}", groups in proptest::collection::vec("\\PC{0,20}", 0..20)) {
+    fn whoever_it_is_passes_unchanged(
+        name in "\\PC{1,60}",
+        uid in proptest::option::of("\\PC{0,40}"),
+        groups in proptest::collection::vec("\\PC{0,20}", 0..20),
+        extra in proptest::collection::btree_map("\\PC{0,20}", proptest::collection::vec("\\PC{0,20}", 0..4), 0..4),
+    ) {
         let key = SigningKey::generate().unwrap();
-        let user = User { name, groups };
+        let user = User { name, uid, groups, extra };
         let ticket = key.sign(order(&user, "n"), NOW).unwrap();
         let claims = verify(&ticket, &known(&[&key]), expected("n"), NOW).unwrap();
-        prop_assert_eq!(User { name: claims.sub, groups: claims.groups }, user);
+        prop_assert_eq!(claims.user, user);
     }
 }

@@ -34,13 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The certificate that the server makes for itself, and its authority's.
 const CERTIFICATE: &str = "apiserver.crt";
 
-/// What the server keeps a record of: everything done with our resources.
+/// What the server keeps a record of: everything done with our resources, and what it was asked about rights.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: Metadata, resources: [{group: webshell.dev}]}
+- {level: Request, resources: [{group: authorization.k8s.io}]}
 - {level: None}
 ";
 
@@ -170,14 +171,24 @@ impl ApiServer {
 
     /// How many writes to the status of WebShells the server has taken in a namespace, whether or not they changed it.
     pub fn status_writes(&self, namespace: &str) -> usize {
-        let log = fs::read_to_string(self.directory.join("audit.log")).unwrap();
-        // The last line may be under way.
-        let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let writes = records.filter(|record| {
+        let writes = self.records().into_iter().filter(|record| {
             let object = &record["objectRef"];
             object["namespace"] == namespace && object["subresource"] == "status" && record["verb"] == "patch"
         });
         writes.count()
+    }
+
+    /// The specs of the access reviews that were asked for about a namespace, or about all where it is empty.
+    pub fn access_reviews(&self, namespace: &str) -> Vec<Value> {
+        let specs = self.records().into_iter().map(|mut record| record["requestObject"]["spec"].take());
+        specs.filter(|spec| spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default() == namespace).collect()
+    }
+
+    /// Its records of what was done.
+    fn records(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.directory.join("audit.log")).unwrap();
+        // The last line may be under way.
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// What the server has logged.

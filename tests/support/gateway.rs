@@ -80,7 +80,7 @@ impl Gateway {
                     let Ok((_, socket)) = ServerBuilder::new().limits(limits).accept(stream).await else { return };
                     let connection = Connection {
                         shell: ShellKey { namespace: "team-a".to_owned(), name: "db-1".to_owned() },
-                        user: Arc::new(User { name: "ada".to_owned(), groups: Vec::new() }),
+                        user: Arc::new(User { name: "ada".to_owned(), ..User::default() }),
                         client: peer.ip(),
                         may_begin: true,
                     };

@@ -23,13 +23,18 @@ use tokio::{
 use webshell::{
     api::WebShell,
     client::from_config,
-    cluster::Cluster,
-    gateway::{drain::Shutdown, login::Auth, origin::Origins},
+    cluster::{Cluster, believe, nobody},
+    gateway::{
+        drain::Shutdown,
+        login::{Auth, PortalLogins},
+        origin::Origins,
+    },
     policy::Reserved,
     protocol::{
         Reason,
         v1::{ClientMessage, Hello, Size},
     },
+    ticket::{Jwk, SigningKey},
     user::User,
 };
 
@@ -60,13 +65,25 @@ pub struct Options {
     pub grace: &'static str,
     pub policy: Value,
     pub reserved: Reserved,
+    /// Whether somebody must come from the portal to be ada.
+    pub portal: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         // The SSH servers of tests are on loopback.
         let reserved = Reserved::in_cluster([]).except([127, 0, 0, 1].into());
-        Self { grace: "10m", policy: json!({}), reserved }
+        Self { grace: "10m", policy: json!({}), reserved, portal: false }
+    }
+}
+
+/// Who everybody is.
+pub fn ada() -> User {
+    User {
+        name: "ada".to_owned(),
+        uid: Some("0c1e".to_owned()),
+        groups: vec!["ops".to_owned()],
+        extra: [("scopes.example.com".to_owned(), vec!["shells".to_owned()])].into(),
     }
 }
 
@@ -85,6 +102,14 @@ impl Place {
         place.settings(options.grace, options.policy).await;
         place.gateways_rights().await;
         place.allow("ada", &["create"], None).await;
+        let (root, mut auth) = (watch::Sender::new(None), Auth::None(Arc::new(ada())));
+        let mut origins = Origins::new(address, false, Vec::new());
+        if options.portal {
+            let trust = watch::Sender::new(Arc::new(nobody().unwrap()));
+            auth = Auth::Portal(Arc::new(PortalLogins::new(place.namespace.clone(), trust.subscribe())));
+            origins = Origins::told(trust.subscribe());
+            tokio::spawn(believe(root.subscribe(), trust));
+        }
         let cluster = Cluster {
             client: from_config(config).unwrap(),
             namespace: place.namespace.clone(),
@@ -93,9 +118,9 @@ impl Place {
             reserved: known,
             listener,
             admin: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            auth: Auth::None(Arc::new(User { name: "ada".to_owned(), groups: vec!["ops".to_owned()] })),
-            origins: Origins::new(address, false, Vec::new()),
-            root: watch::Sender::new(None),
+            auth,
+            origins,
+            root,
             shutdown: place.shutdown.clone(),
         };
         place.running = Some(tokio::spawn(cluster.run()));
@@ -104,6 +129,13 @@ impl Place {
 
     pub async fn settings(&self, grace: &str, policy: Value) {
         write_settings(&self.admin, &self.namespace, &json!({"apiOutageGrace": grace, "policy": policy})).await;
+    }
+
+    /// Tells the gateway the portals' keys, and when each ends.
+    pub async fn keys(&self, keys: &[(&SigningKey, u64)]) {
+        let keys: Vec<_> = keys.iter().map(|(key, exp)| Jwk { exp: Some(*exp), ..key.jwk() }).collect();
+        let patch = json!({"data": {"keys.json": json!({"keys": keys}).to_string()}});
+        self.api::<ConfigMap>().patch("webshell-gateway", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// The rights that the chart gives to gateways.

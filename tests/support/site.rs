@@ -64,10 +64,10 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let tls = options.tls.is_some();
         let cookie = if tls { Cookie::host() } else { Cookie::loopback(address.port()) };
-        let user = User { name: "somebody".to_owned(), groups: Vec::new() };
+        let user = User { name: "somebody".to_owned(), ..User::default() };
         let printed = PrintedTickets::new(cookie, user.clone()).unwrap();
         let tickets = (!options.open).then(|| printed.ticket());
-        let auth = if options.open { Auth::None(Arc::new(user)) } else { Auth::Printed(printed) };
+        let auth = if options.open { Auth::None(Arc::new(user)) } else { Auth::Printed(Box::new(printed)) };
         let allowed = options.allowed.iter().map(|origin| origin.parse().unwrap()).collect();
         let site = Self::serve(listener, catalog, auth, Origins::new(address, tls, allowed), options).await;
         Self { tickets, ..site }

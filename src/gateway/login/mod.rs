@@ -1,6 +1,7 @@
 //! Who somebody is: what a log-in gives, and how the cookie of a later request is known again. All of it lives in memory only.
 
 pub mod cookie;
+pub mod endings;
 pub mod portal;
 pub mod printed;
 pub mod sessions;
@@ -11,7 +12,7 @@ pub use self::{
     cookie::{Cookie, Secret},
     portal::{PortalLogins, Trust},
     printed::PrintedTickets,
-    sessions::Sessions,
+    sessions::{LoggedIn, Sessions},
 };
 use crate::user::User;
 
@@ -21,9 +22,9 @@ pub enum Auth {
     /// Everybody who can connect, which on a loopback address is who is on this machine.
     None(Arc<User>),
     /// Whoever had a ticket that was printed.
-    Printed(PrintedTickets),
+    Printed(Box<PrintedTickets>),
     /// Whoever the portal vouches for.
-    Portal(PortalLogins),
+    Portal(Arc<PortalLogins>),
 }
 
 /// What is left of a log-in that was ended.

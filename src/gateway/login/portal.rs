@@ -1,8 +1,8 @@
 //! Log-in at the portal: a browser is sent there with a nonce, and comes back with a ticket that answers it.
 
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -15,12 +15,12 @@ use tokio::{
 use super::{
     LoggedOut,
     cookie::{Cookie, Secret},
-    sessions::Sessions,
+    sessions::{LoggedIn, Sessions},
 };
 use crate::{
     config::GatewaySettings,
     gateway::origin::{self, Origin},
-    ticket::{self, Claims, Expected, Invalid, Keys, KeysError},
+    ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher},
     user::User,
 };
 
@@ -75,6 +75,16 @@ pub struct PortalLogins {
     sessions: Sessions,
     /// When the tickets that were used would have ended, by their names.
     used: Mutex<HashMap<String, u64>>,
+    vouched: Mutex<Vec<Vouched>>,
+}
+
+/// What a log-in hangs on, for as long as it or something that it opened is there.
+#[derive(Debug)]
+struct Vouched {
+    login: Weak<User>,
+    voucher: Voucher,
+    /// The portal's name for its own log-in; portals of earlier releases tell none.
+    sid: Option<String>,
 }
 
 /// How a browser is sent to the portal.
@@ -134,7 +144,7 @@ impl PortalLogins {
     /// Nobody is logged in at the gateway of `namespace`.
     pub fn new(namespace: String, trust: watch::Receiver<Arc<Trust>>) -> Self {
         let sessions = Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE);
-        Self { namespace, trust, sessions, used: Mutex::default() }
+        Self { namespace, trust, sessions, used: Mutex::default(), vouched: Mutex::default() }
     }
 
     /// The namespace whose gateway this is.
@@ -166,7 +176,8 @@ impl PortalLogins {
     /// Ends the session that the `Cookie` headers name.
     pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> LoggedOut {
         let cookie = self.trust.borrow().cookie(&self.namespace, "");
-        LoggedOut { users: self.sessions.close(&cookie, cookies), forget: Some(cookie.forget()) }
+        let users = self.sessions.close(&cookie, cookies).into_iter().map(|login| login.user).collect();
+        LoggedOut { users, forget: Some(cookie.forget()) }
     }
 
     /// Sends a browser to the portal, to come back to `shell` or to the list. One that is on its way already (another tab)
@@ -191,14 +202,15 @@ impl PortalLogins {
         })
     }
 
-    /// Uses a ticket that came with these `Cookie` headers: the `Set-Cookie` of a new session.
+    /// Uses a ticket that came with these `Cookie` headers: a new log-in, in the place of those that they name.
     ///
     /// # Errors
     /// Says why it gives none.
-    pub async fn redeem<'a>(&self, ticket: &str, cookies: impl Iterator<Item = &'a str>) -> Result<String, Refusal> {
+    pub async fn redeem<'a>(&self, ticket: &str, cookies: impl Iterator<Item = &'a str>) -> Result<LoggedIn, Refusal> {
+        let cookies: Vec<&str> = cookies.collect();
         let nonce = {
             let cookie = self.trust.borrow().cookie(&self.namespace, ".nonce");
-            let secret = cookie.values(cookies).find_map(Secret::parse).ok_or(Invalid::Nonce)?;
+            let secret = cookie.values(cookies.iter().copied()).find_map(Secret::parse).ok_or(Invalid::Nonce)?;
             ticket::nonce(secret.expose())
         };
         let (claims, trust) = self.verify(ticket, &nonce).await?;
@@ -208,9 +220,53 @@ impl PortalLogins {
             return Err(Invalid::Expired.into());
         }
         self.use_up(claims.jti, claims.exp, now)?;
-        let user = User { name: claims.sub, groups: claims.groups };
         let cookie = trust.cookie(&self.namespace, "");
-        self.sessions.open(&cookie, user, trust.lifetime.min(left)).map_err(|_| Refusal::Random)
+        let mut voucher = Voucher::new(&trust.keys, &claims.kid).ok_or(Invalid::UnknownKey)?;
+        // Held until the log-in is among them: a key that is withdrawn meanwhile ends it.
+        let mut vouched = self.vouched.lock();
+        if !voucher.holds(&self.trust.borrow().keys, now) {
+            return Err(Invalid::UnknownKey.into());
+        }
+        let opened = self.sessions.open(&cookie, claims.user, trust.lifetime.min(left), cookies.into_iter());
+        let opened = opened.map_err(|_| Refusal::Random)?;
+        let replaced =
+            |login: &Weak<User>| opened.replaced.iter().any(|other| Arc::as_ptr(&other.user) == login.as_ptr());
+        vouched.retain(|known| known.login.strong_count() > 0 && !replaced(&known.login));
+        vouched.push(Vouched { login: Arc::downgrade(&opened.login.user), voucher, sid: claims.sid });
+        Ok(opened)
+    }
+
+    /// What the settings say of whom to believe.
+    pub fn trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trust.clone()
+    }
+
+    /// Ends the log-ins whose keys were withdrawn, as the settings say now; those that had them.
+    pub fn end_withdrawn(&self) -> Vec<Arc<User>> {
+        let (keys, now) = (self.trust.borrow().keys.clone(), now());
+        self.end_where(|vouched| !vouched.voucher.holds(&keys, now))
+    }
+
+    /// The portal's names for the log-ins that these hang on, each once.
+    pub fn sids(&self) -> BTreeSet<String> {
+        let mut vouched = self.vouched.lock();
+        vouched.retain(|known| known.login.strong_count() > 0);
+        vouched.iter().filter_map(|known| known.sid.clone()).collect()
+    }
+
+    /// Ends the log-ins that hang on those of the portal's that have ended; those that had them.
+    pub fn end(&self, ended: &BTreeSet<String>) -> Vec<Arc<User>> {
+        self.end_where(|vouched| vouched.sid.as_ref().is_some_and(|sid| ended.contains(sid)))
+    }
+
+    fn end_where(&self, mut must_end: impl FnMut(&mut Vouched) -> bool) -> Vec<Arc<User>> {
+        let mut vouched = self.vouched.lock();
+        let ended: Vec<_> =
+            vouched.extract_if(.., |known| must_end(known)).filter_map(|known| known.login.upgrade()).collect();
+        for login in &ended {
+            self.sessions.remove(login);
+        }
+        ended
     }
 
     /// Checks a ticket, and waits a little for the key that it was signed with.
@@ -283,8 +339,8 @@ mod tests {
     }
 
     fn sign(key: &SigningKey, nonce: &str, until: u64) -> String {
-        let user = User { name: "ada".into(), groups: vec!["dba".into()] };
-        key.sign(Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce, until }, now()).unwrap()
+        let user = User { name: "ada".into(), groups: vec!["dba".into()], ..User::default() };
+        key.sign(Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce, until, sid: "s" }, now()).unwrap()
     }
 
     fn logins(origin: &str, known: &[&SigningKey]) -> (watch::Sender<Arc<Trust>>, PortalLogins) {
@@ -302,7 +358,7 @@ mod tests {
         for cookies in [other.cookie.as_str(), "", "__Host-webshell.team-a.nonce=0"] {
             assert_eq!(logins.redeem(&ticket, once(cookies)).await, Err(Refusal::Invalid(Invalid::Nonce)), "{cookies}");
         }
-        let cookie = logins.redeem(&ticket, once(browser.cookie.as_str())).await.unwrap();
+        let cookie = logins.redeem(&ticket, once(browser.cookie.as_str())).await.unwrap().set_cookie;
         assert!(cookie.starts_with("__Host-webshell.team-a=") && cookie.contains("; Path=/; Max-Age=3"), "{cookie}");
         let user = logins.identify(once(cookie.split(';').next().unwrap())).unwrap();
         assert_eq!((user.name.as_str(), user.groups.as_slice()), ("ada", &["dba".to_owned()][..]));
@@ -347,7 +403,7 @@ mod tests {
         let refused = logins.redeem(&ended, once(browser.cookie.as_str())).await;
         assert_eq!(refused, Err(Refusal::Invalid(Invalid::Expired)));
         let long = sign(&key, &browser.nonce, now() + 1_000_000);
-        let cookie = logins.redeem(&long, once(browser.cookie.as_str())).await.unwrap();
+        let cookie = logins.redeem(&long, once(browser.cookie.as_str())).await.unwrap().set_cookie;
         assert!(cookie.contains("; Max-Age=28800;"), "{cookie}");
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{
     LoggedOut,
     cookie::{Cookie, Secret, digest},
-    sessions::Sessions,
+    sessions::{LoggedIn, Sessions},
 };
 use crate::user::User;
 
@@ -42,11 +42,15 @@ impl PrintedTickets {
         self.ticket.subscribe()
     }
 
-    /// Uses a ticket: the `Set-Cookie` of a new session, or `None` where it is wrong or used.
+    /// Uses a ticket that came with these `Cookie` headers: a log-in, or `None` where it is wrong or used.
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn redeem(&self, ticket: &str) -> Result<Option<String>, getrandom::Error> {
+    pub fn redeem<'a>(
+        &self,
+        ticket: &str,
+        cookies: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<LoggedIn>, getrandom::Error> {
         let mut next = Secret::random()?;
         let valid = self.ticket.send_if_modified(|current| {
             let valid = digest(current.expose()) == digest(ticket);
@@ -55,7 +59,7 @@ impl PrintedTickets {
             }
             valid
         });
-        valid.then(|| self.sessions.open(&self.cookie, self.user.clone(), LIFETIME)).transpose()
+        valid.then(|| self.sessions.open(&self.cookie, self.user.clone(), LIFETIME, cookies)).transpose()
     }
 
     /// Who sent the `Cookie` headers.
@@ -65,18 +69,23 @@ impl PrintedTickets {
 
     /// Ends the session that the `Cookie` headers name.
     pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> LoggedOut {
-        LoggedOut { users: self.sessions.close(&self.cookie, cookies), forget: Some(self.cookie.forget()) }
+        let users = self.sessions.close(&self.cookie, cookies).into_iter().map(|login| login.user).collect();
+        LoggedOut { users, forget: Some(self.cookie.forget()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::iter::once;
+    use std::iter::{empty, once};
 
     use super::*;
 
     fn tickets() -> PrintedTickets {
-        PrintedTickets::new(Cookie::loopback(8022), User { name: "local".into(), groups: Vec::new() }).unwrap()
+        PrintedTickets::new(Cookie::loopback(8022), User { name: "local".into(), ..User::default() }).unwrap()
+    }
+
+    fn redeem(logins: &PrintedTickets, ticket: &str) -> Option<String> {
+        logins.redeem(ticket, empty()).unwrap().map(|logged_in| logged_in.set_cookie)
     }
 
     #[test]
@@ -85,13 +94,13 @@ mod tests {
         let mut tickets = logins.ticket();
         let first = tickets.borrow_and_update().clone();
         assert_eq!(first.expose().len(), 32);
-        let cookie = logins.redeem(first.expose()).unwrap().unwrap();
+        let cookie = redeem(&logins, first.expose()).unwrap();
         assert!(cookie.ends_with("; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"), "{cookie}");
         assert_eq!(logins.identify(once(cookie.split(';').next().unwrap())).unwrap().name, "local");
         assert!(tickets.has_changed().unwrap());
-        assert_eq!(logins.redeem(first.expose()), Ok(None));
+        assert_eq!(redeem(&logins, first.expose()), None);
         let second = tickets.borrow_and_update().clone();
-        assert!(logins.redeem(second.expose()).unwrap().is_some());
+        assert!(redeem(&logins, second.expose()).is_some());
     }
 
     #[test]
@@ -99,16 +108,16 @@ mod tests {
         let logins = tickets();
         let ticket = logins.ticket().borrow().clone();
         for wrong in ["", "0", &format!("0{}", ticket.expose()), &format!("{}0", ticket.expose()), &"0".repeat(32)] {
-            assert_eq!(logins.redeem(wrong), Ok(None), "{wrong:?}");
+            assert_eq!(redeem(&logins, wrong), None, "{wrong:?}");
         }
-        assert!(logins.redeem(ticket.expose()).unwrap().is_some());
+        assert!(redeem(&logins, ticket.expose()).is_some());
     }
 
     #[test]
     fn log_out_is_told_to_the_browser() {
         let logins = tickets();
         let ticket = logins.ticket().borrow().clone();
-        let cookie = logins.redeem(ticket.expose()).unwrap().unwrap();
+        let cookie = redeem(&logins, ticket.expose()).unwrap();
         let cookie = cookie.split(';').next().unwrap();
         let gone = logins.log_out(once(cookie));
         assert!(gone.forget.unwrap().contains("Max-Age=0;"));

@@ -19,12 +19,26 @@ pub struct Sessions {
 }
 
 /// Somebody who is logged in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Who. It is this log-in's own, and tells it from others of the same user.
     pub user: Arc<User>,
     /// Until when.
     pub expires: Instant,
+    /// Names it to others who know of it (128 random bits in hexadecimal digits), and lets nobody in. It goes on in a log-in of the
+    /// same user that takes its place.
+    pub id: String,
+}
+
+/// What logging in gives.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The `Set-Cookie` that names the session.
+    pub set_cookie: String,
+    /// The log-in.
+    pub login: Login,
+    /// Those of the same browser whose place it took.
+    pub replaced: Vec<Login>,
 }
 
 impl Sessions {
@@ -33,15 +47,24 @@ impl Sessions {
         Self { most, most_of_one, open: Mutex::default() }
     }
 
-    /// Logs somebody in; the `Set-Cookie` that names the session.
+    /// Logs somebody in who sent the `Cookie` headers. What they name ends: the browser forgets it.
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn open(&self, cookie: &Cookie, user: User, lifetime: Duration) -> Result<String, getrandom::Error> {
-        let id = Secret::random()?;
+    pub fn open<'a>(
+        &self,
+        cookie: &Cookie,
+        user: User,
+        lifetime: Duration,
+        headers: impl Iterator<Item = &'a str>,
+    ) -> Result<LoggedIn, getrandom::Error> {
+        let (secret, id) = (Secret::random()?, Secret::random()?);
         let now = Instant::now();
         let mut open = self.open.lock();
         open.retain(|_, login| login.expires > now);
+        let replaced: Vec<Login> = cookie.values(headers).filter_map(|value| open.remove(&digest(value))).collect();
+        let earlier = replaced.iter().find(|login| login.user.name == user.name);
+        let id = earlier.map_or_else(|| id.expose().to_owned(), |login| login.id.clone());
         let of_one = open.iter().filter(|(_, login)| login.user.name == user.name);
         let crowded = if of_one.clone().count() >= self.most_of_one {
             oldest(of_one)
@@ -51,8 +74,9 @@ impl Sessions {
             None
         };
         crowded.map(|id| open.remove(&id));
-        open.insert(digest(id.expose()), Login { user: Arc::new(user), expires: now + lifetime });
-        Ok(cookie.set(id.expose(), lifetime))
+        let login = Login { user: Arc::new(user), expires: now + lifetime, id };
+        open.insert(digest(secret.expose()), login.clone());
+        Ok(LoggedIn { set_cookie: cookie.set(secret.expose(), lifetime), login, replaced })
     }
 
     /// Who sent the `Cookie` headers.
@@ -63,9 +87,14 @@ impl Sessions {
     }
 
     /// Ends the log-ins that the `Cookie` headers name.
-    pub fn close<'a>(&self, cookie: &Cookie, headers: impl Iterator<Item = &'a str>) -> Vec<Arc<User>> {
+    pub fn close<'a>(&self, cookie: &Cookie, headers: impl Iterator<Item = &'a str>) -> Vec<Login> {
         let mut open = self.open.lock();
-        cookie.values(headers).filter_map(|id| open.remove(&digest(id))).map(|login| login.user).collect()
+        cookie.values(headers).filter_map(|id| open.remove(&digest(id))).collect()
+    }
+
+    /// Ends this log-in.
+    pub fn remove(&self, login: &Arc<User>) {
+        self.open.lock().retain(|_, open| !Arc::ptr_eq(&open.user, login));
     }
 }
 
@@ -75,7 +104,7 @@ fn oldest<'a>(logins: impl Iterator<Item = (&'a Digest, &'a Login)>) -> Option<D
 
 #[cfg(test)]
 mod tests {
-    use std::iter::once;
+    use std::iter::{empty, once};
 
     use super::*;
 
@@ -83,9 +112,13 @@ mod tests {
 
     /// Logs in; the cookie as the browser sends it.
     fn log_in(sessions: &Sessions, name: &str) -> String {
-        let user = User { name: name.to_owned(), groups: Vec::new() };
-        let cookie = sessions.open(&Cookie::host(), user, HOUR).unwrap();
-        cookie.split(';').next().unwrap().to_owned()
+        let user = User { name: name.to_owned(), ..User::default() };
+        value(&sessions.open(&Cookie::host(), user, HOUR, empty()).unwrap())
+    }
+
+    /// The cookie as the browser sends it.
+    fn value(logged_in: &LoggedIn) -> String {
+        logged_in.set_cookie.split(';').next().unwrap().to_owned()
     }
 
     fn name(sessions: &Sessions, cookie: &str) -> Option<String> {
@@ -113,6 +146,28 @@ mod tests {
         let (one, other) = (log_in(&sessions, "ada"), log_in(&sessions, "ada"));
         let find = |cookie: &str| sessions.find(&Cookie::host(), once(cookie)).unwrap().user;
         assert!(Arc::ptr_eq(&find(&one), &find(&one)) && !Arc::ptr_eq(&find(&one), &find(&other)));
+    }
+
+    #[test]
+    fn a_login_takes_the_place_of_those_that_the_browser_had() {
+        let sessions = Sessions::new(8, 8);
+        let log_in_with = |name: &str, cookies: &str| {
+            let user = User { name: name.to_owned(), ..User::default() };
+            sessions.open(&Cookie::host(), user, HOUR, once(cookies)).unwrap()
+        };
+        let first = log_in_with("ada", "");
+        let again = log_in_with("ada", &value(&first));
+        assert_eq!(name(&sessions, &value(&first)), None);
+        assert!(Arc::ptr_eq(&again.replaced[0].user, &first.login.user));
+        assert_eq!(again.login.id, first.login.id, "of the same user's it is known by the same name");
+        let elsewhere = log_in_with("ada", "");
+        assert_ne!(elsewhere.login.id, first.login.id);
+        let both = log_in_with("eve", &format!("{}; {}", value(&again), value(&elsewhere)));
+        assert_eq!(both.replaced.len(), 2);
+        assert!(both.replaced.iter().all(|login| login.id != both.login.id));
+        assert_eq!(name(&sessions, &value(&both)).as_deref(), Some("eve"));
+        sessions.remove(&both.login.user);
+        assert_eq!(sessions.open.lock().len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

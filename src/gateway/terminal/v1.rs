@@ -106,6 +106,7 @@ fn begin(hello: Hello, connection: &Connection, terminals: &Terminals) -> Result
     terminals.registry.resume(&resume.token, resume.received, hello.size, shell, user, *client).map_err(|error| {
         let (reason, code) = match error {
             ResumeError::Unknown => (Reason::UnknownSession, Reason::UnknownSession.code()),
+            ResumeError::LoggedOut => (Reason::LoggedOut, Reason::LoggedOut.code()),
             ResumeError::Beyond(_) => (Reason::UnknownSession, PROTOCOL_ERROR),
             ResumeError::Random => (Reason::Internal, Reason::Internal.code()),
         };
