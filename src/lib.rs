@@ -15,6 +15,7 @@ pub mod controller;
 pub mod events;
 pub mod gateway;
 pub mod local;
+pub mod network;
 pub mod ping;
 pub mod policy;
 pub mod portal;

@@ -76,7 +76,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin(_) | Self::NotThePortal | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Handshake(refusal) => refusal.status(),
-            Self::LogIn(portal::Refusal::Busy, _) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LogIn(portal::Refusal::Busy | portal::Refusal::Sessions(_), _) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotLoggedIn | Self::LogInAt(_) | Self::LogIn(..) | Self::Ticket => StatusCode::UNAUTHORIZED,
             Self::Draining | Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(error) => error.status(),

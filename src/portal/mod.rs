@@ -1,6 +1,6 @@
 //! `webshell portal`: who somebody is, which shells are theirs, and tickets to the gateways that have them.
 //!
-//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, [`access`] what they may,
+//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, in turns, [`access`] what they may,
 //! [`shells`] what there is, [`keys`] sign the tickets, and [`site`] answers browsers.
 
 pub mod access;
@@ -12,6 +12,7 @@ pub mod routes;
 pub mod shells;
 pub mod site;
 pub mod token;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 

@@ -33,7 +33,10 @@ use crate::{
         forwarded,
         headers::Reach,
         http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
-        login::{Cookie, Sessions, sessions::Login},
+        login::{
+            Cookie, Sessions,
+            sessions::{self, Login},
+        },
         origin::{self, Origins},
         page as pages, ping,
         server::{Handler, Peer},
@@ -104,6 +107,8 @@ enum Refusal {
     NoWish,
     #[error("You may open no such shell: there is none, or it is not shared with you.")]
     NotAllowed,
+    Sessions(#[from] sessions::OpenError),
+    #[error(transparent)]
     #[error("the API server cannot be asked; try again in a moment")]
     Unavailable(#[from] Box<kube::Error>),
     #[error(transparent)]
@@ -194,7 +199,7 @@ impl Site {
         })?;
         info!(user = user.name, %client, "somebody logged in");
         let presented = texts(&parts.headers, COOKIE);
-        let opened = self.sessions.open(&self.cookie, user, self.lifetime, presented).map_err(|_| Refusal::Internal)?;
+        let opened = self.sessions.open(&self.cookie, user, self.lifetime, presented)?;
         // Of the same user's, the new log-in has the name.
         self.ended.add(opened.replaced.into_iter().filter(|login| login.id != opened.login.id));
         let mut answer = http::empty(StatusCode::NO_CONTENT);
@@ -272,10 +277,9 @@ impl Refusal {
             Self::Origin(_) | Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::Handshake(refusal) => refusal.status(),
             Self::NotLoggedIn | Self::Token(token::Refusal::Invalid) => StatusCode::UNAUTHORIZED,
-            Self::Token(token::Refusal::TooOften) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Token(token::Refusal::Busy | token::Refusal::Unavailable(_)) | Self::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Token(token::Refusal::Busy | token::Refusal::Unavailable(_))
+            | Self::Sessions(_)
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Token(_) | Self::Sign(SignError::TooLarge) => StatusCode::FORBIDDEN,
             Self::Body(error) => error.status(),
             Self::NoToken | Self::NoWish => StatusCode::BAD_REQUEST,
@@ -298,10 +302,7 @@ impl Refusal {
             Self::Method(allow) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::Token(token::Refusal::TooOften) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
-            }
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+            _ if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

@@ -1,18 +1,15 @@
 //! Log-in with a bearer token: the API server says whose it is, if it was made for WebShell.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::{Api, Client, api::PostParams};
-use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
 use zeroize::Zeroize as _;
 
+use super::turns::Turns;
 use crate::{
+    gateway::login::cookie::digest,
     ticket::{MASTERS, MAX_NAME, MAX_TICKET},
     user::User,
 };
@@ -26,28 +23,12 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// The most bytes of what is known of a user, as JSON: a ticket holds it in base64, beside its other claims.
 const MAX_USER: usize = MAX_TICKET / 2;
 
-/// How many tokens are held before the API server at once, and how long one waits for that.
-const MAX_REVIEWS: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many log-ins of one address may fail within a minute.
-const MAX_FAILURES: u32 = 30;
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// How many addresses are remembered for it.
-const MAX_ADDRESSES: usize = 4096;
-
 /// Asks the API server whose a token is.
 #[derive(Debug)]
 pub struct Tokens {
     reviews: Api<TokenReview>,
-    places: Semaphore,
-    failures: Mutex<Failures>,
+    turns: Turns,
 }
-
-/// Failed log-ins: since when they are counted, and how many, by the client's address.
-#[derive(Debug, Default)]
-struct Failures(HashMap<IpAddr, (Instant, u32)>);
 
 /// Why a token logs nobody in.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +51,6 @@ pub enum Refusal {
     /// Its owner has no name.
     #[error("the token has no user")]
     Nobody,
-    /// This address failed too often.
-    #[error("too many log-ins from this address failed; try again in a minute")]
-    TooOften,
     /// Many log in at once.
     #[error("too many are logging in; try again in a moment")]
     Busy,
@@ -81,12 +59,28 @@ pub enum Refusal {
     Unavailable(#[from] Box<kube::Error>),
 }
 
+// === impl Refusal ===
+
+impl Refusal {
+    /// For the log, where refusals of a cause are counted together.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Masters => "masters",
+            Self::TooLarge(_) => "too-large",
+            Self::Nobody => "nobody",
+            Self::Busy => "busy",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
 // === impl Tokens ===
 
 impl Tokens {
     /// Asks the API server that `client` reaches.
     pub fn new(client: Client) -> Self {
-        Self { reviews: Api::all(client), places: Semaphore::new(MAX_REVIEWS), failures: Mutex::default() }
+        Self { reviews: Api::all(client), turns: Turns::new() }
     }
 
     /// Whose the token is. `client` is where it came from.
@@ -94,21 +88,25 @@ impl Tokens {
     /// # Errors
     /// Says why it logs nobody in.
     pub async fn review(&self, token: &SecretString, client: IpAddr) -> Result<User, Refusal> {
-        if self.failures.lock().exceed(client, Instant::now()) {
-            return Err(Refusal::TooOften);
+        let text = token.expose_secret();
+        if text.is_empty() || text.len() > MAX_TOKEN {
+            return Err(Refusal::Invalid);
         }
+        let digest = digest(text);
+        if self.turns.is_invalid(&digest) {
+            return Err(Refusal::Invalid);
+        }
+        let _turn = self.turns.take(client).await.ok_or(Refusal::Busy)?;
         let reviewed = self.ask(token).await;
-        if matches!(reviewed, Err(Refusal::Invalid | Refusal::Masters | Refusal::Nobody)) {
-            self.failures.lock().count(client, Instant::now());
+        match &reviewed {
+            Err(Refusal::Invalid) => self.turns.failed(client, Some(digest)),
+            Err(Refusal::Masters | Refusal::Nobody) => self.turns.failed(client, None),
+            _ => {}
         }
         reviewed
     }
 
     async fn ask(&self, token: &SecretString) -> Result<User, Refusal> {
-        if token.expose_secret().is_empty() || token.expose_secret().len() > MAX_TOKEN {
-            return Err(Refusal::Invalid);
-        }
-        let _place = timeout(PATIENCE, self.places.acquire()).await.map_err(|_| Refusal::Busy)?;
         let spec = TokenReviewSpec {
             token: Some(token.expose_secret().to_owned()),
             audiences: Some(vec![AUDIENCE.to_owned()]),
@@ -147,30 +145,6 @@ fn accept(info: UserInfo) -> Result<User, Refusal> {
     if size > MAX_USER || user.name.len() > MAX_NAME { Err(Refusal::TooLarge(size)) } else { Ok(user) }
 }
 
-// === impl Failures ===
-
-impl Failures {
-    fn exceed(&self, client: IpAddr, now: Instant) -> bool {
-        self.0.get(&client).is_some_and(|(since, count)| *count >= MAX_FAILURES && now - *since < MINUTE)
-    }
-
-    fn count(&mut self, client: IpAddr, now: Instant) {
-        if self.0.len() >= MAX_ADDRESSES && !self.0.contains_key(&client) {
-            self.0.retain(|_, (since, _)| now - *since < MINUTE);
-            if self.0.len() >= MAX_ADDRESSES
-                && let Some(oldest) = self.0.iter().min_by_key(|(_, (since, _))| *since).map(|(address, _)| *address)
-            {
-                self.0.remove(&oldest);
-            }
-        }
-        let (since, count) = self.0.entry(client).or_insert((now, 0));
-        if now - *since >= MINUTE {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,29 +167,5 @@ mod tests {
         assert!(matches!(accept(scoped(200)), Err(Refusal::TooLarge(_))));
         assert_eq!(accept(scoped(1)).unwrap().extra, scopes(1));
         assert!(accept(info("ada", &["g".repeat(100).as_str(); 150])).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_address_that_fails_too_often_waits_a_minute() {
-        let mut failures = Failures::default();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        for _ in 0..MAX_FAILURES {
-            assert!(!failures.exceed(one, Instant::now()));
-            failures.count(one, Instant::now());
-        }
-        assert!(failures.exceed(one, Instant::now()) && !failures.exceed(other, Instant::now()));
-        tokio::time::advance(MINUTE).await;
-        assert!(!failures.exceed(one, Instant::now()));
-        failures.count(one, Instant::now());
-        assert!(!failures.exceed(one, Instant::now()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_are_remembered_within_bounds() {
-        let mut failures = Failures::default();
-        for number in 0..2 * MAX_ADDRESSES as u32 {
-            failures.count(IpAddr::from(number.to_be_bytes()), Instant::now());
-        }
-        assert_eq!(failures.0.len(), MAX_ADDRESSES);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     LoggedOut,
     cookie::{Cookie, Secret},
-    sessions::{LoggedIn, Sessions},
+    sessions::{LoggedIn, OpenError, Sessions},
 };
 use crate::{
     config::GatewaySettings,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How many may be logged in at once, and how many times one user.
-const MAX_SESSIONS: usize = 4096;
+pub(in crate::gateway) const MAX_SESSIONS: usize = 4096;
 const MAX_SESSIONS_OF_ONE: usize = 64;
 
 /// How long a browser may be at the portal: somebody may have to fetch a token first.
@@ -108,9 +108,23 @@ pub enum Refusal {
     /// Too many log in at once.
     #[error("too many are logging in; try again in a minute")]
     Busy,
-    /// The system has no random numbers.
-    #[error("the system has no random numbers")]
-    Random,
+    /// It is good, but there is no session for it.
+    #[error(transparent)]
+    Sessions(#[from] OpenError),
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// For the log, where refusals of a cause are counted together.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Used => "used",
+            Self::Busy => "busy",
+            Self::Sessions(_) => "sessions",
+        }
+    }
 }
 
 // === impl Trust ===
@@ -227,8 +241,7 @@ impl PortalLogins {
         if !voucher.holds(&self.trust.borrow().keys, now) {
             return Err(Invalid::UnknownKey.into());
         }
-        let opened = self.sessions.open(&cookie, claims.user, trust.lifetime.min(left), cookies.into_iter());
-        let opened = opened.map_err(|_| Refusal::Random)?;
+        let opened = self.sessions.open(&cookie, claims.user, trust.lifetime.min(left), cookies.into_iter())?;
         let replaced =
             |login: &Weak<User>| opened.replaced.iter().any(|other| Arc::as_ptr(&other.user) == login.as_ptr());
         vouched.retain(|known| known.login.strong_count() > 0 && !replaced(&known.login));

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use super::{
     LoggedOut,
     cookie::{Cookie, Secret, digest},
-    sessions::{LoggedIn, Sessions},
+    sessions::{LoggedIn, OpenError, Sessions},
 };
 use crate::user::User;
 
 /// How long one stays logged in.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many may be logged in at once; beyond it the oldest is logged out. Tickets are handed out one by one, so this
+/// How many may be logged in at once; beyond it the least recently used is logged out. Tickets are handed out one by one, so this
 /// only bounds memory.
 const MAX_SESSIONS: usize = 256;
 
@@ -50,7 +50,7 @@ impl PrintedTickets {
         &self,
         ticket: &str,
         cookies: impl Iterator<Item = &'a str>,
-    ) -> Result<Option<LoggedIn>, getrandom::Error> {
+    ) -> Result<Option<LoggedIn>, OpenError> {
         let mut next = Secret::random()?;
         let valid = self.ticket.send_if_modified(|current| {
             let valid = digest(current.expose()) == digest(ticket);

@@ -1,6 +1,6 @@
 //! Who is logged in: by the digest of a cookie's value, for a while.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -8,14 +8,25 @@ use tokio::time::Instant;
 use super::cookie::{Cookie, Digest, Secret, digest};
 use crate::user::User;
 
-/// The log-ins of a server. They are bounded in number; beyond it the oldest gives way.
+/// For how long after its last request a log-in counts as in use: somebody is at a page that asks again, or comes back to it.
+const IN_USE: Duration = Duration::from_secs(10 * 60);
+
+/// The log-ins of a server. They are bounded in number. Beyond a user's bound the least recently used of their own gives way;
+/// beyond that of all, one of whoever has the most, if it is not in use.
 #[derive(Debug)]
 pub struct Sessions {
     /// The most at once.
     most: usize,
     /// The most of one user, so that nobody logs everybody else out.
     most_of_one: usize,
-    open: Mutex<HashMap<Digest, Login>>,
+    open: Mutex<HashMap<Digest, Known>>,
+}
+
+/// A log-in, and when somebody last came with it.
+#[derive(Debug)]
+struct Known {
+    login: Login,
+    used: Instant,
 }
 
 /// Somebody who is logged in.
@@ -41,6 +52,19 @@ pub struct LoggedIn {
     pub replaced: Vec<Login>,
 }
 
+/// Why nobody is logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No log-in may give way.
+    #[error("as many are logged in as there may be; try again in some minutes")]
+    Full,
+    /// There is nothing to name the session by.
+    #[error("the system has no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+// === impl Sessions ===
+
 impl Sessions {
     /// Nobody is logged in.
     pub fn new(most: usize, most_of_one: usize) -> Self {
@@ -50,61 +74,97 @@ impl Sessions {
     /// Logs somebody in who sent the `Cookie` headers. What they name ends: the browser forgets it.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// When there is no room, or the system has no random numbers.
     pub fn open<'a>(
         &self,
         cookie: &Cookie,
         user: User,
         lifetime: Duration,
         headers: impl Iterator<Item = &'a str>,
-    ) -> Result<LoggedIn, getrandom::Error> {
+    ) -> Result<LoggedIn, OpenError> {
         let (secret, id) = (Secret::random()?, Secret::random()?);
         let now = Instant::now();
         let mut open = self.open.lock();
-        open.retain(|_, login| login.expires > now);
-        let replaced: Vec<Login> = cookie.values(headers).filter_map(|value| open.remove(&digest(value))).collect();
+        open.retain(|_, known| known.login.expires > now);
+        let replaced: Vec<Login> =
+            cookie.values(headers).filter_map(|value| open.remove(&digest(value))).map(|known| known.login).collect();
         let earlier = replaced.iter().find(|login| login.user.name == user.name);
         let id = earlier.map_or_else(|| id.expose().to_owned(), |login| login.id.clone());
-        let of_one = open.iter().filter(|(_, login)| login.user.name == user.name);
-        let crowded = if of_one.clone().count() >= self.most_of_one {
-            oldest(of_one)
-        } else if open.len() >= self.most {
-            oldest(open.iter())
-        } else {
-            None
-        };
-        crowded.map(|id| open.remove(&id));
+        if let Some(id) = self.crowded_out(&open, &user.name, now)? {
+            open.remove(&id);
+        }
         let login = Login { user: Arc::new(user), expires: now + lifetime, id };
-        open.insert(digest(secret.expose()), login.clone());
+        open.insert(digest(secret.expose()), Known { login: login.clone(), used: now });
         Ok(LoggedIn { set_cookie: cookie.set(secret.expose(), lifetime), login, replaced })
+    }
+
+    /// Which log-in gives way to another one of the user of this name, if one must. What others hold is taken only where it is idle,
+    /// and only from who holds more than the newcomer.
+    fn crowded_out(
+        &self,
+        open: &HashMap<Digest, Known>,
+        name: &str,
+        now: Instant,
+    ) -> Result<Option<Digest>, OpenError> {
+        let own = open.iter().filter(|(_, known)| known.name() == name);
+        let count = own.clone().count();
+        if count >= self.most_of_one {
+            return Ok(own.min_by_key(|(_, known)| known.used).map(|(id, _)| *id));
+        }
+        if open.len() < self.most {
+            return Ok(None);
+        }
+        let mut counts = HashMap::<&str, usize>::new();
+        for known in open.values() {
+            *counts.entry(known.name()).or_default() += 1;
+        }
+        let held = |known: &Known| counts.get(known.name()).copied().unwrap_or_default();
+        let idle = open.iter().filter(|(_, known)| !known.is_in_use(now) && held(known) > count);
+        let crowded_out = idle.max_by_key(|(_, known)| (held(known), Reverse(known.used)));
+        crowded_out.map(|(id, _)| Some(*id)).ok_or(OpenError::Full)
     }
 
     /// Who sent the `Cookie` headers.
     pub fn find<'a>(&self, cookie: &Cookie, headers: impl Iterator<Item = &'a str>) -> Option<Login> {
-        let open = self.open.lock();
+        let mut open = self.open.lock();
         let now = Instant::now();
-        cookie.values(headers).filter_map(|id| open.get(&digest(id))).find(|login| login.expires > now).cloned()
+        let is_open = |id: &Digest| open.get(id).is_some_and(|known| known.login.expires > now);
+        let id = cookie.values(headers).map(digest).find(is_open)?;
+        let known = open.get_mut(&id)?;
+        known.used = now;
+        Some(known.login.clone())
     }
 
     /// Ends the log-ins that the `Cookie` headers name.
     pub fn close<'a>(&self, cookie: &Cookie, headers: impl Iterator<Item = &'a str>) -> Vec<Login> {
         let mut open = self.open.lock();
-        cookie.values(headers).filter_map(|id| open.remove(&digest(id))).collect()
+        cookie.values(headers).filter_map(|id| open.remove(&digest(id))).map(|known| known.login).collect()
     }
 
     /// Ends this log-in.
     pub fn remove(&self, login: &Arc<User>) {
-        self.open.lock().retain(|_, open| !Arc::ptr_eq(&open.user, login));
+        self.open.lock().retain(|_, known| !Arc::ptr_eq(&known.login.user, login));
     }
 }
 
-fn oldest<'a>(logins: impl Iterator<Item = (&'a Digest, &'a Login)>) -> Option<Digest> {
-    logins.min_by_key(|(_, login)| login.expires).map(|(id, _)| *id)
+// === impl Known ===
+
+impl Known {
+    fn name(&self) -> &str {
+        &self.login.user.name
+    }
+
+    /// Whether a request came with it lately, or something that it opened (a terminal) lives and so holds its user.
+    fn is_in_use(&self, now: Instant) -> bool {
+        now - self.used < IN_USE || Arc::strong_count(&self.login.user) > 1
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::iter::{empty, once};
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -181,18 +241,103 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_session_gives_way_first_to_its_own_user() {
-        let sessions = Sessions::new(4, 2);
+    async fn over_their_own_bound_users_lose_what_they_used_least_recently() {
+        let sessions = Sessions::new(8, 2);
         let log_in = async |name| {
             tokio::time::advance(Duration::from_secs(1)).await;
             log_in(&sessions, name)
         };
         let ada = log_in("ada").await;
-        let ben = [log_in("ben").await, log_in("ben").await, log_in("ben").await];
-        assert!(name(&sessions, &ada).is_some());
-        assert!(name(&sessions, &ben[0]).is_none() && name(&sessions, &ben[1]).is_some());
-        let others = [log_in("cyd").await, log_in("dan").await];
-        assert!(name(&sessions, &ada).is_none() && others.iter().all(|other| name(&sessions, other).is_some()));
-        assert_eq!(sessions.open.lock().len(), 4);
+        let ben = [log_in("ben").await, log_in("ben").await];
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(name(&sessions, &ben[0]).is_some());
+        let again = log_in("ben").await;
+        let found = [&ada, &ben[0], &ben[1], &again].map(|cookie| name(&sessions, cookie).is_some());
+        assert_eq!(found, [true, true, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_in_number_log_out_nobody_who_is_at_work_and_lock_nobody_out() {
+        const ACCOUNTS: usize = 128;
+        let sessions = Sessions::new(4096, 32);
+        let at_work = log_in(&sessions, "ada");
+        let terminal = sessions.find(&Cookie::host(), once(log_in(&sessions, "ben").as_str())).unwrap();
+        let ben = Arc::clone(&terminal.user);
+        let away = log_in(&sessions, "cyd");
+        tokio::time::advance(IN_USE).await;
+        let crowd = || {
+            for account in 0..ACCOUNTS {
+                for _ in 0..40 {
+                    let user = User { name: format!("account-{account}"), ..User::default() };
+                    let _ = sessions.open(&Cookie::host(), user, HOUR, empty());
+                }
+            }
+        };
+        name(&sessions, &at_work).unwrap();
+        crowd();
+        assert_eq!(sessions.open.lock().len(), 4096);
+        assert!(name(&sessions, &at_work).is_some());
+        assert!(sessions.open.lock().values().any(|known| Arc::ptr_eq(&known.login.user, &ben)), "a terminal is open");
+        assert!(name(&sessions, &away).is_some(), "others hold more");
+        let late = User { name: "dan".to_owned(), ..User::default() };
+        assert_eq!(sessions.open(&Cookie::host(), late, HOUR, empty()), Err(OpenError::Full), "all are in use");
+        tokio::time::advance(IN_USE).await;
+        crowd();
+        let late = log_in(&sessions, "dan");
+        for person in [&at_work, &away, &late] {
+            assert!(name(&sessions, person).is_some());
+        }
+    }
+
+    proptest! {
+        /// Whoever logs in how often, what others have in use stays, and somebody is refused only where nothing may give way.
+        #[test]
+        fn a_newcomer_takes_nothing_that_is_in_use(steps in proptest::collection::vec((0usize..6, 0usize..4, 0u64..400), 1..120)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let sessions = Sessions::new(8, 3);
+                let mut cookies: Vec<String> = Vec::new();
+                for (user, action, pause) in steps {
+                    tokio::time::advance(Duration::from_secs(pause)).await;
+                    if action == 0 {
+                        if let Some(cookie) = cookies.get(user) {
+                            name(&sessions, cookie);
+                        }
+                        continue;
+                    }
+                    let now = Instant::now();
+                    // Copies of no user: a log-in is in use while something holds its own.
+                    let before: HashMap<Digest, (String, Instant)> = sessions
+                        .open
+                        .lock()
+                        .iter()
+                        .filter(|(_, known)| known.login.expires > now)
+                        .map(|(id, known)| (*id, (known.name().to_owned(), known.used)))
+                        .collect();
+                    let held = |name: &str| before.values().filter(|(other, _)| other == name).count();
+                    let newcomer = format!("user-{user}");
+                    let (own, all) = (held(&newcomer), before.len());
+                    let may_give_way = before.values().any(|(name, used)| now - *used >= IN_USE && held(name) > own);
+                    let user = User { name: newcomer.clone(), ..User::default() };
+                    let opened = sessions.open(&Cookie::host(), user, HOUR, empty());
+                    let (gone, count) = {
+                        let after = sessions.open.lock();
+                        let is_gone = |id: &Digest| !after.contains_key(id);
+                        (before.iter().filter(|(id, _)| is_gone(id)).map(|(_, it)| it).collect::<Vec<_>>(), after.len())
+                    };
+                    prop_assert!(count <= 8 && gone.len() <= 1);
+                    prop_assert_eq!(opened.is_err(), own < 3 && all == 8 && !may_give_way);
+                    for (name, used) in gone {
+                        if *name == newcomer {
+                            prop_assert_eq!(own, 3);
+                        } else {
+                            prop_assert!(now - *used >= IN_USE && own < 3 && all == 8);
+                        }
+                    }
+                    cookies.extend(opened.ok().map(|opened| value(&opened)));
+                }
+                Ok(())
+            })?;
+        }
     }
 }
