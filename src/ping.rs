@@ -26,6 +26,9 @@ const MAX_READ: u64 = 64 * 1024;
 /// The longest answer, in bytes: a nonce, a namespace and a UID fit with room to spare.
 const MAX_ANSWER: usize = 256;
 
+/// The HTTP status by which a ping is refused that comes at a bad time (RFC 6585, section 4).
+const TOO_MANY_REQUESTS: u16 = 429;
+
 /// Where to ping.
 #[derive(Clone, Debug)]
 pub struct Way {
@@ -53,6 +56,9 @@ pub enum PingError {
     /// TLS cannot be spoken.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// Others ping there, or somebody on the way lets no more through for now: nothing is known by it.
+    #[error("too many pings are under way there")]
+    Busy,
     /// A web server answers, and knows no WebSocket there.
     #[error("it answers with HTTP status {0}")]
     Status(u16),
@@ -93,6 +99,7 @@ impl PingError {
             Self::Unreachable(..) => "unreachable",
             Self::Untrusted(_) => "certificate",
             Self::Tls(_) => "tls",
+            Self::Busy => "busy",
             Self::Status(_) => "status",
             Self::NotWebSocket => "not-websocket",
             Self::Closed => "closed",
@@ -162,6 +169,7 @@ fn nonce() -> String {
 
 fn of(error: &SocketError) -> PingError {
     match error {
+        SocketError::Upgrade(upgrade::Error::DidNotSwitchProtocols(TOO_MANY_REQUESTS)) => PingError::Busy,
         SocketError::Upgrade(upgrade::Error::DidNotSwitchProtocols(status)) => PingError::Status(*status),
         SocketError::Upgrade(_) => PingError::NotWebSocket,
         SocketError::Io(error) => of_io(error),

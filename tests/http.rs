@@ -19,14 +19,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
-use webshell::{
-    catalog::Catalog,
-    gateway::{admin::Admin, server::Server, tls},
-    ssh::Demo,
-    telemetry::metrics::HttpMetrics,
-};
+use webshell::{catalog::Catalog, gateway::tls, ssh::Demo};
 
 const TERMINAL: &str = "/demo/terminal/ws";
 
@@ -372,43 +367,6 @@ async fn headers_are_bounded() {
     assert_eq!(site.get("/", &many).await.status, 431);
     assert_eq!(site.get(&format!("/{}", "x".repeat(20_000)), &[]).await.status / 100, 4);
     assert_eq!(site.get("/", &[]).await.status, 200, "others are served as before");
-}
-
-#[tokio::test]
-async fn one_connection_too_many_is_told_so_and_the_rest_go_on() {
-    let (listener, address) = target().await;
-    let stop = CancellationToken::new();
-    let server = Server {
-        listener,
-        tls: None,
-        max_connections: 1,
-        metrics: HttpMetrics::default(),
-        tasks: TaskTracker::new(),
-        stop: stop.clone(),
-    };
-    let admin =
-        Admin { registry: Default::default(), ready: CancellationToken::new(), draining: CancellationToken::new() };
-    let running = tokio::spawn(server.run(Arc::new(admin)));
-    let request = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
-    let first = exchange(TcpStream::connect(address).await.unwrap(), request).await;
-    assert_eq!(first.status, 200);
-    let second = read_reply(TcpStream::connect(address).await.unwrap(), false).await;
-    assert_eq!(second.status, 503);
-    let first = exchange(first.stream, request).await;
-    assert_eq!(first.status, 200);
-    drop(first);
-    // The place is free again once the server has noticed.
-    let again = async {
-        loop {
-            let stream = TcpStream::connect(address).await.unwrap();
-            if exchange(stream, request).await.status == 200 {
-                break;
-            }
-        }
-    };
-    timeout(PATIENCE, again).await.expect("a free place");
-    stop.cancel();
-    timeout(PATIENCE, running).await.expect("the end").unwrap();
 }
 
 #[tokio::test]

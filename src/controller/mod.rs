@@ -58,16 +58,11 @@ use crate::{
         admin::Admin,
         drain::{Shutdown, Signals, SignalsError},
         listen::{ListenError, listen},
-        server::Server,
     },
-    telemetry::metrics::HttpMetrics,
 };
 
 /// How many namespaces are reconciled at once.
 const CONCURRENCY: u16 = 16;
-
-/// The most connections to the admin listener: a few scrapers and probes.
-const ADMIN_CONNECTIONS: usize = 64;
 
 /// How long reconciles under way may take to end once a signal asks for the end, and connections after them.
 const LAST_RECONCILES: Duration = Duration::from_secs(10);
@@ -130,15 +125,7 @@ pub async fn run(arguments: cli::Installation) -> Result<(), ControllerError> {
     let shutdown = Shutdown::new(Duration::ZERO);
     let (tasks, stop, ready) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     let admin = Admin { registry: metrics.registry(), ready: ready.clone(), draining: shutdown.drain.clone() };
-    let server = Server {
-        listener,
-        tls: None,
-        max_connections: ADMIN_CONNECTIONS,
-        metrics: HttpMetrics::default(),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
-    };
-    tasks.spawn(server.run(Arc::new(admin)));
+    admin.serve(listener, &tasks, stop.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(signals.forward(shutdown.clone())));
 
     let lead = lead(arguments, config, client, lease_client, metrics, ready, &shutdown);

@@ -165,8 +165,8 @@ pub fn switching(accept: HeaderValue, subprotocol: Option<&'static str>) -> Answ
     answer
 }
 
-/// Hands the connection to `serve` once the answer is sent, in a task that `tasks` tracks. Its place among the connections
-/// goes with it.
+/// Hands the connection to `serve` once the answer is sent, in a task that `tasks` tracks, until it must give way. Its place
+/// among the connections goes with it.
 pub fn switch<F, S>(tasks: &TaskTracker, upgrade: OnUpgrade, peer: Peer, serve: F)
 where
     F: FnOnce(UpgradedStream) -> S + Send + 'static,
@@ -177,7 +177,10 @@ where
         if let Ok(Ok(upgraded)) = timeout(DEADLINE, upgrade).await
             && let Some(stream) = UpgradedStream::new(upgraded)
         {
-            serve(stream).await;
+            tokio::select! {
+                () = serve(stream) => {}
+                () = peer.place.evicted() => {}
+            }
         }
         drop(peer);
     });

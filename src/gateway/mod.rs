@@ -1,16 +1,19 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
 //!
-//! [`Gateway`] runs it: [`listen`] and [`server`] accept connections, [`site`] answers browsers ([`routes`], [`origin`],
+//! [`Gateway`] runs it: [`listen`] and [`server`] accept connections, of which [`connections`] keeps the number within bounds (and
+//! [`limiter`] that of other things), [`site`] answers browsers ([`routes`], [`origin`],
 //! [`login`], [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`], [`refusal`] and [`page`] have what answers are made of),
 //! [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
 pub mod admin;
+pub mod connections;
 pub mod drain;
 pub mod form;
 pub mod forwarded;
 pub mod guard;
 pub mod headers;
 pub mod http;
+pub mod limiter;
 pub mod list;
 pub mod listen;
 pub mod login;
@@ -36,27 +39,30 @@ use tracing::info;
 
 use self::{
     admin::Admin,
+    connections::Connections,
     drain::Shutdown,
     guard::Guard,
     headers::Reach,
     login::{Auth, endings},
     origin::Origins,
-    server::Server,
+    ping::Pings,
+    server::{Deadlines, Server},
     site::Site,
     terminal::Terminals,
 };
 use crate::{
     catalog::Catalog,
     session::{Caps, Registry},
-    telemetry::metrics::{self, HttpMetrics},
+    telemetry::{
+        audit::Denials,
+        metrics::{self, HttpMetrics},
+        throttle::{self, Throttle},
+    },
 };
 
-/// Connections that may be open besides one for each terminal: pages, assets, terminals whose old connection has not
-/// ended yet.
+/// Connections that may be open besides one for each terminal: pages, assets, pings, terminals that have not begun, and those whose
+/// old connection has not ended yet. Any of them gives way to another.
 const SPARE_CONNECTIONS: usize = 512;
-
-/// The most connections to the admin listener: a few scrapers and probes.
-const ADMIN_CONNECTIONS: usize = 64;
 
 /// How long the last connections may take to end once all sessions have.
 const LAST_CONNECTIONS: Duration = Duration::from_secs(5);
@@ -109,26 +115,18 @@ impl Gateway {
 
         let metrics = metrics::registry(registry.metrics(), &http);
         let admin = Admin { registry: metrics, ready: self.ready.clone(), draining: draining.clone() };
-        let admin_server = Server {
-            listener: self.admin,
-            tls: None,
-            max_connections: ADMIN_CONNECTIONS,
-            metrics: HttpMetrics::default(),
-            tasks: tasks.clone(),
-            stop: stop.clone(),
-        };
-        tasks.spawn(admin_server.run(Arc::new(admin)));
+        admin.serve(self.admin, &tasks, stop.clone());
 
         tokio::select! {
             () = self.ready.cancelled() => {}
             () = draining.cancelled() => {}
         }
-        let max_connections = self.settings.borrow().caps.total.saturating_add(SPARE_CONNECTIONS);
+        let connections = Connections::new(max_connections(&self.settings.borrow()), http.clone());
         let on_loopback = self.listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if let Auth::Portal(logins) = &self.auth {
             tasks.spawn(endings::follow_keys(Arc::clone(logins), registry.clone(), stop.clone()));
         }
-        let site = Site {
+        let site = Arc::new(Site {
             auth: self.auth,
             origins: self.origins,
             guard: self.guard,
@@ -136,21 +134,25 @@ impl Gateway {
             reach: if self.tls.is_some() && !on_loopback { Reach::Pinned } else { Reach::Local },
             instance: self.instance,
             terminals: Terminals { registry: registry.clone(), catalog: self.catalog.clone() },
-            metrics: http.clone(),
+            pings: Pings::default(),
+            metrics: http,
+            denials: Denials::default(),
+            refused_log_ins: Throttle::default(),
             tasks: tasks.clone(),
             draining: draining.clone(),
-        };
+        });
         let server = Server {
             listener: self.listener,
             tls: self.tls,
-            max_connections,
-            metrics: http,
+            connections: connections.clone(),
+            deadlines: Deadlines::PUBLIC,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(server.run(Arc::new(site)));
+        tasks.spawn(server.run(Arc::clone(&site)));
+        tasks.spawn(throttle::every_minute(move || site.tell_left_out(), stop.clone()));
         tasks.spawn(follow(self.catalog, registry.clone(), stop.clone()));
-        tasks.spawn(apply(self.settings, registry.clone(), stop.clone()));
+        tasks.spawn(apply(self.settings, registry.clone(), connections, stop.clone()));
 
         draining.cancelled().await;
         let limit = self.shutdown.limit.as_secs();
@@ -175,10 +177,21 @@ async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, registry: Registry, 
     }
 }
 
+fn max_connections(settings: &Settings) -> usize {
+    settings.caps.total.saturating_add(SPARE_CONNECTIONS)
+}
+
 /// Keeps to the newest caps.
-async fn apply(mut settings: watch::Receiver<Arc<Settings>>, registry: Registry, stop: CancellationToken) {
+async fn apply(
+    mut settings: watch::Receiver<Arc<Settings>>,
+    registry: Registry,
+    connections: Connections,
+    stop: CancellationToken,
+) {
     loop {
-        registry.set_caps(settings.borrow_and_update().caps);
+        let newest = settings.borrow_and_update().clone();
+        registry.set_caps(newest.caps);
+        connections.set_most(max_connections(&newest));
         let Some(Ok(())) = stop.run_until_cancelled(settings.changed()).await else { return };
     }
 }

@@ -122,7 +122,7 @@ impl Refusal {
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Draining | Self::Undecided(_) => {
+            Self::Draining | Self::Undecided(_) | Self::Handshake(upgrade::Refusal::TooManyPings) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

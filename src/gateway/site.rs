@@ -1,6 +1,6 @@
 //! What browsers are served: each route checked and answered.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt::Display, net::IpAddr, sync::Arc};
 
 use hyper::{
     Method, Request, StatusCode,
@@ -18,6 +18,7 @@ use tracing::{error, warn};
 
 use super::{
     Settings,
+    connections::Holder,
     form::field,
     forwarded,
     guard::{Guard, Undecided, Verdict},
@@ -26,7 +27,8 @@ use super::{
     list,
     login::{Auth, PortalLogins, sessions::LoggedIn},
     origin::{self, Origins},
-    page, ping,
+    page,
+    ping::Pings,
     refusal::Refusal,
     routes::{self, Route, Scope},
     server::{Handler, Peer},
@@ -35,10 +37,12 @@ use super::{
 };
 use crate::{
     catalog::ShellKey,
+    network,
     protocol::{raw, v1},
     telemetry::{
-        audit::{self, Subject},
+        audit::{Denials, Subject},
         metrics::HttpMetrics,
+        throttle::Throttle,
     },
     ticket,
     user::User,
@@ -65,8 +69,14 @@ pub struct Site {
     pub instance: String,
     /// The terminals, and the shells they may be opened on.
     pub terminals: Terminals,
+    /// The pings under way.
+    pub pings: Pings,
     /// Counts requests.
     pub metrics: HttpMetrics,
+    /// Keeps the audit trail of WebSockets that were refused.
+    pub denials: Denials,
+    /// Keeps the lines about log-ins that were refused within bounds.
+    pub refused_log_ins: Throttle,
     /// Tracks upgraded connections.
     pub tasks: TaskTracker,
     /// Cancelled once no new terminals are to be opened.
@@ -83,6 +93,10 @@ struct LogIn {
 impl Handler for Site {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let (parts, body, upgrade) = http::split(request);
+        peer.place.hold(match self.auth.identify(texts(&parts.headers, COOKIE)) {
+            Some(user) => Holder::User(user.name.clone()),
+            None => Holder::Address(self.client(&parts, &peer)),
+        });
         let answer = self.answer(&parts, body, upgrade, peer).await;
         http::finish(answer.unwrap_or_else(Refusal::into_answer), self.reach(), &self.metrics)
     }
@@ -125,7 +139,9 @@ impl Site {
                     Scope::Namespace(namespace) => namespace,
                 };
                 let identity = format!("{namespace}/{}", self.instance);
-                Ok(ping::answer(parts, upgrade, peer, identity, &self.tasks)?)
+                let client = self.client(parts, &peer);
+                let answer = self.pings.answer(parts, upgrade, (client, peer), identity, &self.tasks);
+                Ok(answer.inspect_err(|refusal| self.metrics.refused(refusal.cause()))?)
             }
             Route::Terminal(shell) => self.terminal(parts, upgrade, peer, shell).await,
         }
@@ -169,6 +185,18 @@ impl Site {
         forwarded::client(peer.address, texts(&parts.headers, X_FORWARDED_FOR), &settings.trusted_proxies)
     }
 
+    fn tell_of_refusal(&self, client: IpAddr, cause: &'static str, reason: &dyn Display) {
+        if self.refused_log_ins.lets(cause, Some(network::of(client))) {
+            warn!(%client, %reason, "a log-in was refused");
+        }
+    }
+
+    /// Tells how many refusals were not told of since this was last done.
+    pub fn tell_left_out(&self) {
+        self.denials.tell_left_out();
+        self.refused_log_ins.tell_left_out("log-ins were refused");
+    }
+
     async fn log_in(&self, parts: &Parts, body: Incoming, peer: &Peer) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
         let body = http::read(body, MAX_BODY).await?;
@@ -176,12 +204,12 @@ impl Site {
         let mut answer = http::empty(StatusCode::NO_CONTENT);
         let Auth::Printed(tickets) = &self.auth else { return Ok(answer) };
         let logged_in = tickets.redeem(&ticket, texts(&parts.headers, COOKIE)).map_err(|error| {
-            error!(%error, "no random numbers for a session");
+            error!(%error, "nobody can log in");
             Refusal::Internal
         })?;
         self.metrics.login(logged_in.is_some());
         let logged_in = logged_in.ok_or_else(|| {
-            warn!(client = %self.client(parts, peer), "a log-in was refused: the ticket is wrong or was used before");
+            self.tell_of_refusal(self.client(parts, peer), "ticket", &"the ticket is wrong or was used before");
             Refusal::Ticket
         })?;
         self.welcome(logged_in, &mut answer)?;
@@ -227,7 +255,7 @@ impl Site {
         let redeemed = logins.redeem(field(form, "ticket").unwrap_or_default(), texts(&parts.headers, COOKIE)).await;
         self.metrics.login(redeemed.is_ok());
         let logged_in = redeemed.map_err(|reason| {
-            warn!(client = %self.client(parts, peer), %reason, "a log-in was refused");
+            self.tell_of_refusal(self.client(parts, peer), reason.cause(), &reason);
             Refusal::LogIn(reason, format!("{}{}", logins.login_path(), shell_query(shell)))
         })?;
         let shell = shell.map(|name| format!("{name}/")).unwrap_or_default();
@@ -281,7 +309,7 @@ impl Site {
             self.metrics.refused(cause);
             if !matches!(refusal, Refusal::Handshake(_)) {
                 let user = self.identify(parts).map(|user| user.name.clone()).unwrap_or_default();
-                audit::denied(Subject { shell: &shell, user: &user, client }, cause);
+                self.denials.denied(Subject { shell: &shell, user: &user, client }, cause);
             }
         })?;
         let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
@@ -289,7 +317,7 @@ impl Site {
             Mode::V1 => (v1::MAX_CLIENT_FRAME, Some(v1::SUBPROTOCOL)),
             Mode::Raw { .. } => (raw::MAX_CLIENT_FRAME, None),
         };
-        let connection = Connection { shell, user, client, may_begin };
+        let connection = Connection { shell, user, client, may_begin, place: Arc::clone(&peer.place) };
         let terminals = self.terminals.clone();
         http::switch(&self.tasks, upgrade, peer, move |stream| async move {
             let limits = Limits::default().max_payload_len(Some(max_frame));

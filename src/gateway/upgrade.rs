@@ -31,6 +31,10 @@ pub enum Refusal {
     /// Only subprotocols that we do not speak.
     #[error("none of the offered subprotocols is supported; offer webshell.v1, or none for raw bytes")]
     Subprotocol,
+    /// One ping too many. It has a status of its own: what stands before us answers with 503 where it has nobody to pass a request to,
+    /// and whoever proves a route must be able to tell the two apart.
+    #[error("too many pings are under way; try again in some seconds")]
+    TooManyPings,
 }
 
 impl Refusal {
@@ -39,6 +43,7 @@ impl Refusal {
         match self {
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::TooManyPings => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -49,6 +54,7 @@ impl Refusal {
             Self::Version => "version",
             Self::Key => "key",
             Self::Subprotocol => "subprotocol",
+            Self::TooManyPings => "too-many-pings",
         }
     }
 }

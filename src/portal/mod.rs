@@ -28,25 +28,27 @@ use crate::{
     config::{Config, ConfigError, RouteMode},
     gateway::{
         admin::Admin,
+        connections::Connections,
         drain::{Shutdown, Signals, SignalsError},
         headers::Reach,
         listen::{ListenError, listen},
         login::{Cookie, Sessions},
         origin::{self, Origins},
-        server::Server,
+        ping::Pings,
+        server::{Deadlines, Server},
     },
-    telemetry::metrics::{self, HttpMetrics},
+    telemetry::{
+        metrics::{self, HttpMetrics},
+        throttle::{self, Throttle},
+    },
     ticket::SignError,
 };
 
 /// How long the API server may be silent before a call ends by an error. Watches are longer: they have a client of their own.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The most connections at once: pages, and lists that are looked at.
+/// The most connections at once: pages, and lists that are looked at. Any of them gives way to another.
 const MAX_CONNECTIONS: usize = 2048;
-
-/// The most connections to the admin listener: a few scrapers and probes.
-const ADMIN_CONNECTIONS: usize = 64;
 
 /// How many may be logged in at once, and how many times one user.
 const MAX_SESSIONS: usize = 4096;
@@ -135,7 +137,7 @@ impl Portal {
         let (published, seen, ready) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
 
-        let site = Site {
+        let site = Arc::new(Site {
             cookie: Cookie::of(origin.is_secure(), shared, ""),
             reach: Reach::of(&origin),
             origins: Origins::exactly(origin),
@@ -149,20 +151,24 @@ impl Portal {
             access: Access::new(self.client.clone()),
             shells: shells.clone(),
             keyring: Arc::clone(&keyring),
+            pings: Pings::default(),
             metrics: http.clone(),
+            refused_log_ins: Throttle::default(),
             tasks: tasks.clone(),
-        };
-        let serve = |listener, max_connections, metrics| Server {
-            listener,
+        });
+        let server = Server {
+            listener: self.listener,
             tls: None,
-            max_connections,
-            metrics,
+            connections: Connections::new(MAX_CONNECTIONS, http.clone()),
+            deadlines: Deadlines::PUBLIC,
             tasks: tasks.clone(),
             stop: self.stop.clone(),
         };
         let admin = Admin { registry: metrics::of_http(&http), ready: ready.clone(), draining: self.stop.clone() };
-        tasks.spawn(serve(self.admin, ADMIN_CONNECTIONS, HttpMetrics::default()).run(Arc::new(admin)));
-        tasks.spawn(serve(self.listener, MAX_CONNECTIONS, http).run(Arc::new(site)));
+        admin.serve(self.admin, &tasks, self.stop.clone());
+        tasks.spawn(server.run(Arc::clone(&site)));
+        let tell = move || site.refused_log_ins.tell_left_out("log-ins were refused");
+        tasks.spawn(throttle::every_minute(tell, self.stop.clone()));
 
         let publish = keys::publish(&keyring, self.client, &self.namespace, &self.pod, &published, &self.stop);
         let follow = shells.follow(self.watcher, &seen, &self.stop);

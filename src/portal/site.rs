@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config,
     gateway::{
+        connections::Holder,
         forwarded,
         headers::Reach,
         http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
@@ -38,11 +39,13 @@ use crate::{
             sessions::{self, Login},
         },
         origin::{self, Origins},
-        page as pages, ping,
+        page as pages,
+        ping::Pings,
         server::{Handler, Peer},
         upgrade,
     },
-    telemetry::metrics::HttpMetrics,
+    network,
+    telemetry::{metrics::HttpMetrics, throttle::Throttle},
     ticket::{Order, SignError},
 };
 
@@ -78,8 +81,12 @@ pub struct Site {
     pub shells: Shells,
     /// Signs tickets.
     pub keyring: Arc<Keyring>,
+    /// The pings under way.
+    pub pings: Pings,
     /// Counts requests.
     pub metrics: HttpMetrics,
+    /// Keeps the lines about log-ins that were refused within bounds.
+    pub refused_log_ins: Throttle,
     /// Tracks upgraded connections.
     pub tasks: TaskTracker,
 }
@@ -100,6 +107,8 @@ enum Refusal {
     #[error(transparent)]
     Token(#[from] token::Refusal),
     #[error(transparent)]
+    Sessions(#[from] sessions::OpenError),
+    #[error(transparent)]
     Body(#[from] BodyError),
     #[error("the body must be JSON such as {{\"token\": \"…\"}}")]
     NoToken,
@@ -107,8 +116,6 @@ enum Refusal {
     NoWish,
     #[error("You may open no such shell: there is none, or it is not shared with you.")]
     NotAllowed,
-    Sessions(#[from] sessions::OpenError),
-    #[error(transparent)]
     #[error("the API server cannot be asked; try again in a moment")]
     Unavailable(#[from] Box<kube::Error>),
     #[error(transparent)]
@@ -138,6 +145,10 @@ impl From<String> for SecretText {
 impl Handler for Site {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let (parts, body, upgrade) = http::split(request);
+        peer.place.hold(match self.login(&parts) {
+            Some(login) => Holder::User(login.user.name.clone()),
+            None => Holder::Address(self.client(&parts, &peer)),
+        });
         let answer = self.answer(&parts, body, upgrade, peer).await;
         http::finish(answer.unwrap_or_else(Refusal::into_answer), self.reach, &self.metrics)
     }
@@ -166,7 +177,9 @@ impl Site {
             Route::Authorize => self.authorize(parts).await,
             Route::Ping => {
                 let identity = format!("-/{}", self.instance);
-                Ok(ping::answer(parts, upgrade, peer, identity, &self.tasks)?)
+                let client = self.client(parts, &peer);
+                let answer = self.pings.answer(parts, upgrade, (client, peer), identity, &self.tasks);
+                Ok(answer.inspect_err(|refusal| self.metrics.refused(refusal.cause()))?)
             }
         }
     }
@@ -194,6 +207,7 @@ impl Site {
         let reviewed = self.tokens.review(&token.0, client).await;
         self.metrics.login(reviewed.is_ok());
         let user = reviewed.inspect_err(|reason| match reason {
+            reason if !self.refused_log_ins.lets(reason.cause(), Some(network::of(client))) => {}
             token::Refusal::Unavailable(error) => warn!(%client, %error, "a log-in could not be decided"),
             reason => warn!(%client, %reason, "a log-in was refused"),
         })?;

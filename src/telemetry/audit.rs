@@ -4,7 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::info;
 
-use crate::catalog::ShellKey;
+use super::throttle::{LeftOut, Throttle};
+use crate::{catalog::ShellKey, network};
 
 /// The target of audit lines, by which collectors can part them from the rest.
 pub const TARGET: &str = "audit";
@@ -45,6 +46,28 @@ pub fn denied(subject: Subject<'_>, reason: &str) {
     info!(target: TARGET, event = "denied", namespace, name, user, %client, reason);
 }
 
+/// Denials of whoever comes, of which strangers can cause any number: of those of nobody who is logged in only the first of each minute
+/// have a line of their own, by their reason and client.
+#[derive(Debug, Default)]
+pub struct Denials(Throttle);
+
+impl Denials {
+    /// Somebody was refused, as in [`denied`].
+    pub fn denied(&self, subject: Subject<'_>, reason: &'static str) {
+        if !subject.user.is_empty() || self.0.lets(reason, Some(network::of(subject.client))) {
+            denied(subject, reason);
+        }
+    }
+
+    /// Tells how many denials had no line since this was last told.
+    pub fn tell_left_out(&self) {
+        for LeftOut { cause: reason, client, lines: suppressed } in self.0.left_out() {
+            let client = client.map(tracing::field::display);
+            info!(target: TARGET, event = "denied", user = "", client, reason, suppressed);
+        }
+    }
+}
+
 /// A session ended. `reason` is the name of a `protocol::Reason`.
 pub fn ended(subject: Subject<'_>, session: &str, reason: &str, summary: Summary) {
     let Subject { shell, user, client } = subject;
@@ -82,5 +105,26 @@ mod tests {
         assert_eq!(lines[1]["reason"], "too-many-sessions");
         assert_eq!(lines[2]["seconds"], 1.5);
         assert_eq!(lines[2]["output"], 4096);
+    }
+
+    #[test]
+    fn strangers_write_few_lines_and_the_rest_is_counted() {
+        let shell = ShellKey { namespace: "team-a".into(), name: "db-1".into() };
+        let subject = |user| Subject { shell: &shell, user, client: IpAddr::from([10, 0, 0, 7]) };
+        let denials = Denials::default();
+        let lines = captured(Format::Json, tracing::Level::ERROR, || {
+            for _ in 0..100 {
+                denials.denied(subject(""), "not-logged-in");
+                denials.denied(subject("ada"), "forbidden");
+            }
+            denials.tell_left_out();
+            denials.tell_left_out();
+        });
+        let lines: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let of = |user: &str| lines.iter().filter(|line| line["user"] == user).count();
+        assert_eq!((of("ada"), of("")), (100, 11));
+        let last = lines.last().unwrap();
+        assert_eq!([&last["target"], &last["event"], &last["client"]], ["audit", "denied", "10.0.0.7"]);
+        assert_eq!((&last["reason"], &last["suppressed"]), (&"not-logged-in".into(), &90.into()));
     }
 }

@@ -48,6 +48,7 @@ pub struct SessionMetrics {
     connect: Histogram,
     echo: Histogram,
     stalls: Counter,
+    held: Gauge,
     resumes: Counter,
     closes: Family<Label, Counter>,
 }
@@ -66,6 +67,16 @@ pub struct HttpMetrics {
     refusals: Family<Label, Counter>,
     logins: Family<Label, Counter>,
     connections: Gauge,
+    dropped: Family<Label, Counter>,
+}
+
+/// What became of a connection when too many were open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// It was closed to make room for a new one.
+    Evicted,
+    /// It was new, and no other could give way.
+    Refused,
 }
 
 /// Counts one connection as open, until it is dropped.
@@ -91,6 +102,7 @@ impl Default for SessionMetrics {
             // 0.25 ms (loopback) to 8 s (a program that thinks).
             echo: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             stalls: Counter::default(),
+            held: Gauge::default(),
             resumes: Counter::default(),
             closes: Family::default(),
         }
@@ -115,6 +127,12 @@ impl SessionMetrics {
             self.echo.clone(),
         );
         registry.register("output_stalls", "Times output was paused for a slow client", self.stalls.clone());
+        registry.register_with_unit(
+            "held_output",
+            "Output held for detached sessions beyond their windows",
+            Unit::Bytes,
+            self.held.clone(),
+        );
         registry.register("resumes", "Sessions continued by a later connection", self.resumes.clone());
         registry.register("closes", "Ended sessions by reason", self.closes.clone());
     }
@@ -148,6 +166,12 @@ impl SessionMetrics {
     /// Counts a pause of the output.
     pub fn stalled(&self) {
         self.stalls.inc();
+    }
+
+    /// Notes that a session holds `bytes` beyond its window, and did hold `before`.
+    pub fn holds(&self, bytes: usize, before: usize) {
+        self.held.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.held.dec_by(i64::try_from(before).unwrap_or(i64::MAX));
     }
 
     /// Counts a resume.
@@ -192,6 +216,11 @@ impl HttpMetrics {
     /// Makes the metrics known under `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("http_connections", "Open connections, WebSockets included", self.connections.clone());
+        registry.register(
+            "http_connections_dropped",
+            "Connections closed or refused because too many were open",
+            self.dropped.clone(),
+        );
         registry.register("http_requests", "Answered requests by class of status", self.requests.clone());
         registry.register(
             "websocket_refusals",
@@ -205,6 +234,15 @@ impl HttpMetrics {
     pub fn count_connection(&self) -> CountedConnection {
         self.connections.inc();
         CountedConnection(self.connections.clone())
+    }
+
+    /// Counts a connection that was closed or refused because too many were open.
+    pub fn dropped(&self, dropped: Dropped) {
+        let cause = match dropped {
+            Dropped::Evicted => "evicted",
+            Dropped::Refused => "refused",
+        };
+        self.dropped.get_or_create(&[("cause", cause)]).inc();
     }
 
     /// Counts an answered request.
@@ -296,11 +334,13 @@ mod tests {
         sessions.connected_in(Duration::from_millis(30));
         sessions.echoed_in(Duration::from_micros(300));
         sessions.stalled();
+        sessions.holds(5, 2);
         sessions.resumed();
         sessions.closed("idle");
         http.answered(404);
         http.refused("origin");
         http.login(true);
+        http.dropped(Dropped::Evicted);
         let _open = http.count_connection();
         let text = text(&sessions, &http);
         for line in [
@@ -309,12 +349,14 @@ mod tests {
             "webshell_connect_seconds_count 1",
             "webshell_input_to_output_seconds_bucket{le=\"0.0005\"} 1",
             "webshell_output_stalls_total 1",
+            "webshell_held_output_bytes 3",
             "webshell_resumes_total 1",
             "webshell_closes_total{reason=\"idle\"} 1",
             "webshell_http_requests_total{status=\"4xx\"} 1",
             "webshell_websocket_refusals_total{cause=\"origin\"} 1",
             "webshell_logins_total{outcome=\"accepted\"} 1",
             "webshell_http_connections 1",
+            "webshell_http_connections_dropped_total{cause=\"evicted\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
         }

@@ -9,11 +9,14 @@ use tokio_websockets::{Limits, ServerBuilder};
 use webshell::{
     api::SessionLimits,
     catalog::{Access, Catalog, Entry, ShellKey},
-    gateway::terminal::{Connection, Mode, Terminals, serve},
+    gateway::{
+        connections::Connections,
+        terminal::{Connection, Mode, Terminals, serve},
+    },
     protocol::{raw, v1},
     session::Registry,
     ssh::{Admission, Credentials, HostKeys, KnownHosts, Program, Target},
-    telemetry::metrics::SessionMetrics,
+    telemetry::metrics::{HttpMetrics, SessionMetrics},
     user::User,
 };
 
@@ -71,8 +74,10 @@ impl Gateway {
         let terminals = Terminals { registry: registry.clone(), catalog: catalogs };
         let connections = tokio::spawn(async move {
             let mut tasks = JoinSet::new();
+            let places = Connections::new(1000, HttpMetrics::default());
             while let Ok((stream, peer)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
+                let (place, _) = places.admit(peer.ip()).unwrap();
                 let terminals = terminals.clone();
                 tasks.spawn(async move {
                     let limit = if raw_mode { raw::MAX_CLIENT_FRAME } else { v1::MAX_CLIENT_FRAME };
@@ -83,6 +88,7 @@ impl Gateway {
                         user: Arc::new(User { name: "ada".to_owned(), ..User::default() }),
                         client: peer.ip(),
                         may_begin: true,
+                        place: Arc::new(place),
                     };
                     let mode = if raw_mode { Mode::Raw { size: v1::Size::DEFAULT } } else { Mode::V1 };
                     serve(socket, mode, connection, &terminals).await;

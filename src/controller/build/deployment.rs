@@ -76,8 +76,8 @@ fn container(gateway: &Gateway) -> Value {
             {"name": HTTP, "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": ADMIN, "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN}, "periodSeconds": 10},
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN}, "periodSeconds": 5},
+        "livenessProbe": probe("/healthz", 10),
+        "readinessProbe": probe("/readyz", 5),
         "lifecycle": {"preStop": {"sleep": {"seconds": FAREWELL_SECONDS}}},
         "resources": resources(&gateway.resources),
         "securityContext": {
@@ -86,6 +86,12 @@ fn container(gateway: &Gateway) -> Value {
             "capabilities": {"drop": ["ALL"]},
         },
     })
+}
+
+/// A probe that is patient: a pod on a busy node, or one that does sums for a handshake, may be late, and to end it would end every
+/// session.
+fn probe(path: &str, period_seconds: u32) -> Value {
+    json!({"httpGet": {"path": path, "port": ADMIN}, "periodSeconds": period_seconds, "timeoutSeconds": 5})
 }
 
 fn downward(name: &str, field: &str) -> Value {

@@ -29,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(15 * 60);
 /// replaced now and then.
 pub const GRACE: Duration = Duration::from_secs(10);
 
+/// When a ping is sent again that came at a bad time.
+const BUSY: Duration = Duration::from_secs(5);
+
 /// Pings to come, by the time when they are due.
 type Due = BTreeSet<(Instant, Box<str>)>;
 
@@ -232,6 +235,9 @@ impl Entry {
             self.failures = 0;
             return (after(backoff::jitter(AGAIN, random), false), self.learn(Outcome::Proved));
         };
+        if failure.is_busy() {
+            return (after(BUSY, self.outcome.is_nothing()), false);
+        }
         let words = shorten(&format!("{url}: {failure}; {}", failure.advice())).into();
         let was_proved = self.outcome == Outcome::Proved;
         if was_proved && self.failures == 0 {
@@ -379,6 +385,24 @@ mod tests {
             assert!(story.now < began + GRACE);
         }
         failed(&story.look(&subject));
+    }
+
+    #[test]
+    fn a_ping_at_a_bad_time_changes_nothing_that_is_known() {
+        let busy = || Err(PingError::Busy.into());
+        let mut story = Story::begin();
+        let subject = open(&["p1"]);
+        story.look(&subject);
+        assert_eq!(story.ping(busy()), (Duration::ZERO, false));
+        assert_eq!(story.look(&subject), Outcome::Pending);
+        assert_eq!(story.ping(Ok(())), (BUSY, true));
+        story.ping(busy());
+        let began = story.now;
+        while story.now < began + 3 * GRACE {
+            assert_eq!(story.ping(busy()), (BUSY, false));
+        }
+        assert_eq!(story.look(&subject), Outcome::Proved);
+        assert_eq!(story.ping(refused()), (BUSY, false), "what fails after it has its grace");
     }
 
     #[test]

@@ -64,10 +64,16 @@ impl Failure {
         matches!(self, Self::Other | Self::Ping(PingError::Status(_) | PingError::NotWebSocket | PingError::Closed))
     }
 
+    /// Whether it says nothing of the way.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Ping(PingError::Busy))
+    }
+
     fn advice(&self) -> &'static str {
         match self {
             Self::Address => "correct route.host",
             Self::Other => "look for another route to the same host and path, or another cluster of that name",
+            Self::Ping(PingError::Busy) => "wait",
             Self::Ping(PingError::NoAddress(_)) => {
                 "add it to the DNS; where only browsers are to resolve it, nothing is wrong"
             }

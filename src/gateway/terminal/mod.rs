@@ -18,6 +18,7 @@ use tokio::{
 use tokio_websockets::{CloseCode, Message, WebSocketStream};
 
 use self::liveness::{Liveness, MAX_PINGS};
+use super::connections::Place;
 use crate::{
     catalog::{Access, Catalog, ShellKey},
     protocol::{
@@ -57,6 +58,8 @@ pub struct Connection {
     pub client: IpAddr,
     /// Whether it may begin a session, or only go on with one.
     pub may_begin: bool,
+    /// Its place among the connections, which it keeps once it has a session.
+    pub place: Arc<Place>,
 }
 
 /// What connections need of the gateway.

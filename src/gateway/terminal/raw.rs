@@ -43,13 +43,14 @@ pub(super) async fn serve<S>(
         Ok((attachment, _)) => attachment,
         Err(ended) => return say_end(&mut sink, &mut stream, &ended).await,
     };
+    let kept = connection.place.keep();
     let (liveness, shared) = (Liveness::new(), Shared::default());
     let ended = tokio::select! {
         () = read(&mut stream, &attachment, &shared, &liveness) => None,
         ended = write(&mut sink, &attachment, &shared, &liveness) => ended,
     };
     let session = std::sync::Arc::clone(attachment.session());
-    drop(attachment);
+    drop((attachment, kept));
     session.end(Ended::new(Reason::Exit, "The client closed the connection."));
     session.dismiss();
     match ended {

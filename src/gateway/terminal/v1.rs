@@ -54,13 +54,14 @@ where
             return refuse(sink, stream, close).await;
         }
     };
+    let kept = connection.place.keep();
     conversation.lock().welcomed(welcome.output);
     let session = std::sync::Arc::clone(attachment.session());
     let outcome = tokio::select! {
         outcome = read(&mut stream, &attachment, &conversation, &liveness) => outcome,
         outcome = write(&mut sink, &attachment, welcome, &conversation, &liveness) => outcome,
     };
-    drop(attachment);
+    drop((attachment, kept));
     match outcome {
         Outcome::Gone => super::finish(&mut sink, &mut stream, &liveness).await,
         Outcome::Close(reason) => refuse(sink, stream, reason).await,
