@@ -195,3 +195,45 @@ async fn apply(
         let Some(Ok(())) = stop.run_until_cancelled(settings.changed()).await else { return };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        config,
+        protocol::raw,
+        session::{budget, input, replay},
+        ticket,
+    };
+
+    const KIB: usize = 1024;
+
+    /// Of SSH's library, its buffers and keys: a whole session takes less (docs/benchmarks.md).
+    const SSH: usize = 128 * KIB;
+    /// What is on its way to a browser, and the rest of a session.
+    const REST_OF_SESSION: usize = 64 * KIB;
+    /// The program, and the WebShells that it knows.
+    const PROGRAM: usize = 40 * KIB * KIB;
+
+    /// The table of docs/operations.md.
+    #[test]
+    fn the_charts_defaults_fit_its_limit_of_memory() {
+        let values: Value = config::parse("values.yaml", include_str!("../../charts/webshell/values.yaml")).unwrap();
+        let gateway = &values["gateway"];
+        let sessions = gateway["maxSessions"].as_u64().unwrap() as usize;
+        let limit = gateway["resources"]["limits"]["memory"].as_str().unwrap().strip_suffix("Mi").unwrap();
+        let limit = limit.parse::<usize>().unwrap() * KIB * KIB;
+
+        let input = 2 * input::WINDOW;
+        let session = replay::FREE + input + SSH + raw::MAX_CLIENT_FRAME + REST_OF_SESSION;
+        let log_ins = login::portal::MAX_SESSIONS * ticket::MAX_TICKET / 2;
+        let connections = SPARE_CONNECTIONS * (server::MAX_HEADERS + server::MAX_BUFFER);
+        let sum = sessions * session + budget::TOTAL + log_ins + connections + PROGRAM;
+        assert!(sum <= limit, "{} MiB", sum / KIB / KIB);
+
+        let of_one = values["policy"]["maxSessionsPerUser"].as_u64().unwrap() as usize;
+        assert!(of_one * 4 <= sessions, "nobody takes most of a gateway");
+    }
+}

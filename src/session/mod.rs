@@ -5,6 +5,7 @@
 //! ([`replay`], [`input`], [`tokens`], [`deadlines`]) know neither locks nor time.
 
 mod attachment;
+pub mod budget;
 pub mod deadlines;
 mod far_side;
 pub mod input;
@@ -40,6 +41,7 @@ use crate::{
     },
     user::User,
 };
+use budget::Share;
 use deadlines::Marks;
 use input::Input;
 use replay::Replay;
@@ -103,6 +105,8 @@ struct State {
     /// When the oldest input without output after it came.
     unanswered: Option<Instant>,
     paused: bool,
+    /// Of the memory for what is held beyond the window.
+    share: Share,
     counted: CountedSession,
 }
 
@@ -130,7 +134,7 @@ struct OpenPrompt {
 // === impl Session ===
 
 impl Session {
-    fn new(id: String, new: NewSession, metrics: SessionMetrics) -> Self {
+    fn new(id: String, new: NewSession, metrics: SessionMetrics, share: Share) -> Self {
         let now = Instant::now();
         let counted = metrics.count(SessionState::Connecting);
         Session {
@@ -161,6 +165,7 @@ impl Session {
                 detached: Some(now),
                 unanswered: None,
                 paused: false,
+                share,
                 counted,
             }),
             input_ready: Notify::new(),
@@ -324,9 +329,11 @@ impl State {
         self.post(Notice { kind, seconds: Some(seconds), message });
     }
 
-    /// Opens or closes the gate as the replay buffer demands.
+    /// Opens or closes the gate as the replay buffer demands. While nobody is attached more is held, as far as the memory for that goes.
     fn regulate(&mut self, gate: &ssh::Gate, metrics: &SessionMetrics) {
-        let paused = self.replay.paused(self.attached.is_some());
+        let fits = self.share.hold(self.replay.beyond_free());
+        let window = if self.attached.is_none() && fits { replay::DETACHED_WINDOW } else { replay::WINDOW };
+        let paused = self.replay.paused(window);
         if paused != self.paused {
             self.paused = paused;
             if paused {

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Attachment, Session,
+    budget::{self, Budget},
     input::WINDOW,
     logins::FormerLogins,
     shell,
@@ -112,6 +113,8 @@ pub struct Registry {
 struct Inner {
     caps: Mutex<Caps>,
     metrics: SessionMetrics,
+    /// Memory for what is held while nobody is attached.
+    budget: Budget,
     observer: Observer,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
@@ -177,7 +180,8 @@ impl Registry {
     ) -> Self {
         let caps = Mutex::new(Caps { total: limit, user: None, shell: None, namespace: None });
         let observer = Observer(Box::new(observer));
-        let inner = Inner { caps, metrics, observer, tasks: TaskTracker::new(), sessions: Mutex::default() };
+        let budget = Budget::new(budget::TOTAL, metrics.clone());
+        let inner = Inner { caps, metrics, budget, observer, tasks: TaskTracker::new(), sessions: Mutex::default() };
         Registry { inner: Arc::new(inner) }
     }
 
@@ -214,7 +218,8 @@ impl Registry {
             }
             sessions.check(&new, *self.inner.caps.lock())?;
             let login = sessions.former_logins.current(&new.user).ok_or(OpenError::LoggedOut)?;
-            let session = Arc::new(Session::new(id.clone(), new, self.inner.metrics.clone()));
+            let session =
+                Arc::new(Session::new(id.clone(), new, self.inner.metrics.clone(), self.inner.budget.share()));
             let known = Known { session: Arc::clone(&session), tokens: Tokens::new(token), login, access };
             sessions.by_token.insert(token, id.clone());
             sessions.by_id.insert(id.clone(), known);

@@ -7,21 +7,24 @@ use bytes::{BufMut, BytesMut};
 /// How much may be unacknowledged while a client is attached, in bytes: what a slow client still has to read after a
 /// Ctrl-C, and enough for a quick one never to wait.
 pub const WINDOW: usize = 256 * 1024;
-/// Reading goes on once this little is unacknowledged, in bytes.
-const LOW: usize = WINDOW / 2;
 /// The most in one message, in bytes: large enough that its cost is the copying, small enough that a browser parses it
 /// between two frames of its display.
 pub const MESSAGE: usize = 32 * 1024;
 /// While so much is on its way, in bytes, only whole messages follow, and the last of the window: each costs a browser several wake-ups. A client that
 /// acknowledges every 64 KiB, as the protocol asks, still has half of one to parse then, and its next ack sends the rest.
 const BUSY: usize = 96 * 1024;
-/// How much is held while nobody is attached, in bytes: a build goes on behind a closed lid.
+/// How much is held while nobody is attached, in bytes: a build goes on behind a closed lid. All sessions together have a
+/// [budget](super::budget) for it.
 pub const DETACHED_WINDOW: usize = 4 * 1024 * 1024;
 /// More than this beyond a window cannot be in flight from an honest server (a re-key holds the transport open, and what
 /// the SSH window allows still arrives), so it ends the session.
 pub const OVERSHOOT: usize = 8 * 1024 * 1024;
 /// A buffer this small is not worth giving back.
 const KEEP: usize = 1024;
+/// By how much a large buffer grows at once, in bytes: doubling would take twice the memory that is held.
+const STEP: usize = WINDOW;
+/// What a buffer may take up without a share of the budget, in bytes: a window, and another that was in flight when it was full.
+pub const FREE: usize = 2 * WINDOW;
 
 /// Unacknowledged output. Positions count from the session's first byte.
 #[derive(Debug, Default)]
@@ -39,6 +42,9 @@ pub struct Replay {
 impl Replay {
     /// Adds output.
     pub fn push(&mut self, output: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < output.len() {
+            self.bytes.reserve_exact(output.len() + self.bytes.capacity().min(STEP));
+        }
         self.bytes.extend(output);
     }
 
@@ -92,12 +98,16 @@ impl Replay {
         Some(self.sent)
     }
 
-    /// Whether the transport is to be held back, given whether a client is attached; changes with hysteresis.
-    pub fn paused(&mut self, attached: bool) -> bool {
-        let (high, low) = if attached { (WINDOW, LOW) } else { (DETACHED_WINDOW, DETACHED_WINDOW / 2) };
+    /// Whether the transport is to be held back, given how much may be held; changes with hysteresis.
+    pub fn paused(&mut self, window: usize) -> bool {
         let held = self.bytes.len();
-        self.paused = if self.paused { held > low } else { held >= high };
+        self.paused = if self.paused { held > window / 2 } else { held >= window };
         self.paused
+    }
+
+    /// How much memory is taken up beyond what every session may, in bytes.
+    pub fn beyond_free(&self) -> usize {
+        self.bytes.capacity().saturating_sub(FREE)
     }
 
     /// Whether a server sent more than flow control can explain.
@@ -178,23 +188,34 @@ mod tests {
     fn the_transport_pauses_at_the_high_mark_and_goes_on_at_the_low_one() {
         let mut replay = Replay::default();
         replay.push(&vec![0; WINDOW - 1]);
-        assert!(!replay.paused(true));
+        assert!(!replay.paused(WINDOW));
         replay.push(&[0]);
-        assert!(replay.paused(true));
+        assert!(replay.paused(WINDOW));
         take_all(&mut replay);
-        replay.acknowledge(LOW as u64 - 1);
-        assert!(replay.paused(true), "above the low mark");
-        replay.acknowledge(LOW as u64);
-        assert!(!replay.paused(true));
+        replay.acknowledge(WINDOW as u64 / 2 - 1);
+        assert!(replay.paused(WINDOW), "above the low mark");
+        replay.acknowledge(WINDOW as u64 / 2);
+        assert!(!replay.paused(WINDOW));
     }
 
     #[test]
     fn more_is_held_while_nobody_is_attached() {
         let mut replay = Replay::default();
         replay.push(&vec![0; DETACHED_WINDOW - 1]);
-        assert!(!replay.paused(false));
+        assert!(!replay.paused(DETACHED_WINDOW));
         replay.push(&[0]);
-        assert!(replay.paused(false));
+        assert!(replay.paused(DETACHED_WINDOW));
+    }
+
+    #[test]
+    fn memory_grows_with_what_is_held() {
+        let mut replay = Replay::default();
+        while replay.bytes.len() < DETACHED_WINDOW {
+            replay.push(&[0; 32_000]);
+            let (held, capacity) = (replay.bytes.len(), replay.bytes.capacity());
+            assert!(capacity <= (2 * held).min(held + STEP), "{capacity} bytes for {held}");
+        }
+        assert!(replay.beyond_free() >= DETACHED_WINDOW - FREE);
     }
 
     #[test]
