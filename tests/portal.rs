@@ -590,3 +590,20 @@ async fn the_command_serves_logs_no_token_and_stops_when_told() {
     let signature = good.rsplit('.').next().unwrap();
     assert!(!logs.contains(signature) && !logs.contains(bad), "{logs}");
 }
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn who_tries_tokens_out_shuts_nobody_out() {
+    let stage = Stage::set().await;
+    let people = ApiServer::shared().await.namespace().await;
+    create_account(&stage.client, &people, "ada").await;
+    for number in 0..40 {
+        assert_eq!(stage.log_in(&format!("no-token-{number}")).await.status, 401);
+    }
+    assert_eq!(stage.log_in("no-token-0").await.status, 401, "known again");
+    stage.cookie(&people, "ada").await;
+    let many = (0..40).map(|number| format!("none-either-{number}")).collect::<Vec<_>>();
+    let wrong = futures_util::future::join_all(many.iter().map(|token| stage.log_in(token)));
+    let (wrong, _) = tokio::join!(wrong, stage.cookie(&people, "ada"));
+    assert!(wrong.iter().all(|reply| reply.status == 401));
+}
