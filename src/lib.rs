@@ -22,6 +22,7 @@ pub mod portal;
 pub mod probe;
 pub mod protocol;
 pub mod resolve;
+pub mod rights;
 pub mod session;
 pub mod ssh;
 pub mod telemetry;

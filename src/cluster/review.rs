@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
@@ -20,6 +20,7 @@ use super::calls::{CallError, Calls};
 use crate::{
     catalog::ShellKey,
     protocol::{Reason, v1::Ended},
+    rights::review,
     session::Registry,
     user::User,
 };
@@ -59,33 +60,13 @@ impl Reviewer {
     /// # Errors
     /// When there is no answer.
     pub async fn may(&self, user: &User, name: Option<&str>) -> Result<bool, CallError> {
-        let review = review(&self.namespace, user, name);
+        let review = LocalSubjectAccessReview {
+            metadata: ObjectMeta { namespace: Some(self.namespace.clone()), ..ObjectMeta::default() },
+            spec: review::spec(user, Some(&self.namespace), name),
+            status: None,
+        };
         let answer = self.calls.make(self.api.create(&PostParams::default(), &review)).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
-    }
-}
-
-/// May this user create `webshells/connect`?
-fn review(namespace: &str, user: &User, name: Option<&str>) -> LocalSubjectAccessReview {
-    LocalSubjectAccessReview {
-        metadata: ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() },
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.name.clone()),
-            uid: user.uid.clone(),
-            groups: Some(user.groups.clone()),
-            extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                verb: Some("create".to_owned()),
-                group: Some("webshell.dev".to_owned()),
-                resource: Some("webshells".to_owned()),
-                subresource: Some("connect".to_owned()),
-                name: name.map(str::to_owned),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..LocalSubjectAccessReview::default()
+        Ok(review::allows(answer.status.as_ref()))
     }
 }
 
@@ -148,28 +129,7 @@ fn judge(allowed: Option<bool>, since: Duration, grace: Duration) -> Fate {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_review_names_the_right_in_full() {
-        let user =
-            User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()], ..User::default() };
-        let review = serde_json::to_value(review("team-a", &user, Some("db-1"))).unwrap();
-        assert_eq!(
-            review["spec"],
-            json!({
-                "user": "ada",
-                "groups": ["ops", "system:authenticated"],
-                "resourceAttributes": {
-                    "namespace": "team-a", "verb": "create", "group": "webshell.dev",
-                    "resource": "webshells", "subresource": "connect", "name": "db-1",
-                },
-            })
-        );
-        assert_eq!(review["metadata"]["namespace"], "team-a");
-    }
 
     #[test]
     fn without_an_answer_sessions_live_on_for_a_grace() {

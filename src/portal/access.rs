@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::{catalog::ShellKey, user::User};
+use crate::{catalog::ShellKey, rights::review, user::User};
 
 /// How long an answer is believed. It decides what a list shows; a gateway asks anew at every connection.
 pub const BELIEVED: Duration = Duration::from_secs(30);
@@ -104,7 +104,7 @@ impl Access {
         // It is never closed.
         let _place = self.places.acquire().await;
         let review = self.reviews.create(&PostParams::default(), &question.review()).await?;
-        let allowed = review.status.is_some_and(|status| status.allowed && status.denied != Some(true));
+        let allowed = review::allows(review.status.as_ref());
         self.answers.lock().put(question, allowed, Instant::now());
         Ok(allowed)
     }
@@ -136,24 +136,8 @@ impl Question {
     }
 
     fn review(&self) -> SubjectAccessReview {
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let attributes = ResourceAttributes {
-            group: Some("webshell.dev".to_owned()),
-            resource: Some("webshells".to_owned()),
-            subresource: Some("connect".to_owned()),
-            verb: Some("create".to_owned()),
-            namespace: some(&self.namespace),
-            name: some(&self.name),
-            ..ResourceAttributes::default()
-        };
-        let spec = SubjectAccessReviewSpec {
-            user: Some(self.user.name.clone()),
-            uid: self.user.uid.clone(),
-            groups: Some(self.user.groups.clone()),
-            extra: (!self.user.extra.is_empty()).then(|| self.user.extra.clone()),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        };
+        let some = |text| Some(text).filter(|text: &&str| !text.is_empty());
+        let spec = review::spec(&self.user, some(&self.namespace), some(&self.name));
         SubjectAccessReview { spec, ..SubjectAccessReview::default() }
     }
 }
@@ -195,23 +179,5 @@ mod tests {
         assert_eq!(answers.0.len(), MAX_ANSWERS);
         answers.put(question("ada", &[], "later"), true, begin + BELIEVED);
         assert_eq!(answers.0.len(), 1);
-    }
-
-    #[test]
-    fn a_question_is_asked_in_kubernetes_words() {
-        let review = question("ada", &["dba"], "db-1").review();
-        let spec = serde_json::to_value(review.spec).unwrap();
-        assert_eq!(
-            spec,
-            serde_json::json!({
-                "user": "ada", "groups": ["dba"],
-                "resourceAttributes": {
-                    "group": "webshell.dev", "resource": "webshells", "subresource": "connect", "verb": "create",
-                    "namespace": "team-a", "name": "db-1",
-                },
-            })
-        );
-        let all = question("ada", &[], "").review().spec.resource_attributes.unwrap();
-        assert_eq!((all.namespace.as_deref(), all.name), (Some("team-a"), None));
     }
 }
