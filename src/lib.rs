@@ -6,6 +6,7 @@
 //! gateways run in a cluster. [`telemetry`] serves them all. See `docs/architecture.md`.
 
 pub mod api;
+pub mod calls;
 pub mod catalog;
 pub mod cli;
 pub mod client;

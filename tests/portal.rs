@@ -43,7 +43,8 @@ use webshell::{
         login::{Auth, PortalLogins, Trust},
         origin::Origins,
     },
-    portal::{Portal, PortalError, access::BELIEVED},
+    portal::{Portal, PortalError},
+    rights::lists::BELIEVED,
 };
 
 /// A running portal. Dropped, it is gone.

@@ -5,15 +5,10 @@ use std::sync::Arc;
 use kube::Api;
 use tokio::sync::watch;
 
-use super::{
-    calls::{CallError, Calls},
-    host_keys::StatusKeys,
-    notices::Notices,
-    references::Fetched,
-    status::Finding,
-};
+use super::{host_keys::StatusKeys, notices::Notices, references::Fetched, status::Finding};
 use crate::{
     api::{WebShell, WebShellSpec, conditions::reasons},
+    calls::{CallError, Calls},
     catalog::{Access, Obstacle},
     policy::TargetPolicy,
     resolve::{self, problem::Cause},

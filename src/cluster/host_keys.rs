@@ -5,13 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use kube::Api;
 
-use super::{
-    calls::{CallError, Calls},
-    notices::Notices,
-    status,
-};
+use super::{notices::Notices, status};
 use crate::{
     api::WebShell,
+    calls::{CallError, Calls, Purpose},
     ssh::{KeyKeeper, PresentedKey},
 };
 
@@ -33,7 +30,7 @@ impl StatusKeys {
     }
 
     async fn get(&self) -> Result<WebShell, String> {
-        self.calls.make(self.api.get(&self.name)).await.map_err(words)
+        self.calls.make(Purpose::Connection, self.api.get(&self.name)).await.map_err(words)
     }
 
     async fn add_key(&self, read: &str, key: &PresentedKey) -> Result<bool, String> {
@@ -43,7 +40,7 @@ impl StatusKeys {
         }
         let condition = status::condition_of(&object).cloned();
         let text = format!("{read}{}\n", key.line);
-        match status::apply_own(&self.api, &self.calls, &object, condition, Some(text)).await {
+        match status::apply_own(&self.api, &self.calls, Purpose::Connection, &object, condition, Some(text)).await {
             Ok(_) => {
                 self.notices.learned(&self.name, &key.fingerprint);
                 Ok(true)

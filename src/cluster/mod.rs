@@ -1,12 +1,11 @@
 //! `webshell gateway`: the gateway of a namespace, whose shells are the WebShells there.
 //!
 //! [`shells`] follows them, and what they name ([`references`], looked at as [`schedule`] says, with `found` as the result);
-//! [`root`] follows the gateway's settings; [`review`] and [`guard`] ask who may open what; [`status`] and [`host_keys`]
+//! [`root`] follows the gateway's settings; [`guard`] and [`review`] ask who may open what and who still may; [`status`] and [`host_keys`]
 //! write into status, and [`notices`] become Events; `api_server` keeps targets away from the API server. All of it goes
-//! through [`calls`]. What is not answered changes nothing: sessions live on for a grace.
+//! through [`crate::calls`]. What is not answered changes nothing: sessions live on for a grace.
 
 mod api_server;
-pub mod calls;
 mod found;
 pub mod guard;
 pub mod host_keys;
@@ -26,15 +25,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
 use self::{
-    calls::Calls,
     guard::ClusterGuard,
     notices::{Notices, Publisher},
-    review::Reviewer,
     root::Root,
     shells::Shells,
     status::Writer,
 };
 use crate::{
+    calls::Calls,
     catalog::ShellKey,
     cli,
     client::{self, ClientError},
@@ -49,6 +47,7 @@ use crate::{
     },
     policy::{Reserved, TargetPolicy},
     protocol::v1::Ended,
+    rights::review::Reviewer,
     session::{Caps, Registry},
     telemetry::{logs::Logs, metrics::SessionMetrics},
 };
@@ -163,19 +162,18 @@ impl Cluster {
         let live = Live::new(reserved);
         let (settings, policy, grace) = (live.settings.subscribe(), live.policy.subscribe(), live.grace.subscribe());
         let shells = Arc::new(Shells::new(&client, &namespace, &pod, Arc::clone(&calls), notices, policy));
-        let reviewer = Arc::new(Reviewer::new(&client, &namespace, Arc::clone(&calls)));
+        let reviewer = Arc::new(Reviewer::of_namespace(client.clone(), &namespace, Arc::clone(&calls)));
         let api = Api::namespaced(client.clone(), &namespace);
         let events = Events::new(client.clone(), "gateway", "Connect", &pod);
         let publisher = Publisher { api: api.clone(), calls: Arc::clone(&calls), events };
         let writer = Writer { api, calls, shells: Arc::clone(&shells), pod };
-        let guard =
-            ClusterGuard { namespace: namespace.clone(), reviewer: Arc::clone(&reviewer), shells: Arc::clone(&shells) };
+        let guard = ClusterGuard::new(&namespace, Arc::clone(&reviewer), Arc::clone(&shells));
         let catalog = shells.catalog();
 
         tasks.spawn(live.follow(root.subscribe(), told.clone(), stop.clone()));
         tasks.spawn(root::follow(client, namespace.clone(), root, stop.clone()));
         tasks.spawn(shells.run(registry.clone(), listed.clone(), stop.clone()));
-        tasks.spawn(review::watch_over(reviewer, registry.clone(), grace, stop.clone()));
+        tasks.spawn(review::watch_over(reviewer, namespace.clone(), registry.clone(), grace, stop.clone()));
         tasks.spawn(publisher.run(waiting, namespace.clone(), stop.clone()));
         tasks.spawn(writer.run(registry.clone(), stop.clone()));
         let (known, serving) = (ready.clone(), stop.clone());

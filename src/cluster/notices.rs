@@ -8,9 +8,9 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::calls::Calls;
 use crate::{
     api::{WebShell, conditions::reasons},
+    calls::{Calls, Purpose},
     events::{Events, Notice},
     protocol::{Reason, v1::Ended},
 };
@@ -110,7 +110,7 @@ impl Publisher {
             self.events.publish(namespace, name, &uid, vec![notice]).await;
             Ok(())
         };
-        let called = self.calls.make(call).await;
+        let called = self.calls.make(Purpose::Background, call).await;
         called.inspect_err(|error| debug!(namespace, name, %error, "an event could not be published")).is_ok()
     }
 }

@@ -6,9 +6,9 @@ use futures_util::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1;
 use kube::{Api, Client};
 
-use super::calls::{CallError, Calls};
 use crate::{
     api::{ServiceRef, WebShellSpec},
+    calls::{CallError, Calls, Purpose},
     resolve::{Absence, References, secret::Secret},
 };
 
@@ -43,15 +43,20 @@ impl Fetch {
     ///
     /// # Errors
     /// When anything cannot be got for another reason.
-    pub async fn get(&self, spec: &WebShellSpec, calls: &Calls) -> Result<Fetched, CallError> {
-        let secrets = secret_names(spec).into_iter().map(|name| self.secret(name, calls));
-        let service = join_all(spec.target.service_ref.iter().map(|service| self.service(service, calls)));
+    pub async fn get(&self, spec: &WebShellSpec, calls: &Calls, purpose: Purpose) -> Result<Fetched, CallError> {
+        let secrets = secret_names(spec).into_iter().map(|name| self.secret(name, calls, purpose));
+        let service = join_all(spec.target.service_ref.iter().map(|service| self.service(service, calls, purpose)));
         let (secrets, service) = tokio::join!(try_join_all(secrets), service);
         Ok(Fetched { secrets: secrets?.into_iter().collect(), service: service.into_iter().next().transpose()? })
     }
 
-    async fn secret(&self, name: &str, calls: &Calls) -> Result<(String, Result<Secret, Absence>), CallError> {
-        let secret = match calls.make(self.secrets.get(name)).await {
+    async fn secret(
+        &self,
+        name: &str,
+        calls: &Calls,
+        purpose: Purpose,
+    ) -> Result<(String, Result<Secret, Absence>), CallError> {
+        let secret = match calls.make(purpose, self.secrets.get(name)).await {
             Ok(secret) => Ok(Secret::from(secret)),
             Err(error) if error.is_not_found() => Err(self.missing("Secret")),
             Err(error) => return Err(error),
@@ -59,8 +64,13 @@ impl Fetch {
         Ok((name.to_owned(), secret))
     }
 
-    async fn service(&self, wanted: &ServiceRef, calls: &Calls) -> Result<Result<(String, u16), Absence>, CallError> {
-        match calls.make(self.services.get(&wanted.name)).await {
+    async fn service(
+        &self,
+        wanted: &ServiceRef,
+        calls: &Calls,
+        purpose: Purpose,
+    ) -> Result<Result<(String, u16), Absence>, CallError> {
+        match calls.make(purpose, self.services.get(&wanted.name)).await {
             Ok(service) => Ok(address(&service, wanted, &self.namespace)),
             Err(error) if error.is_not_found() => Ok(Err(self.missing("Service"))),
             Err(error) => Err(error),

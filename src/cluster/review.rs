@@ -1,14 +1,8 @@
-//! Whether users may open WebShells: asked of the API server by LocalSubjectAccessReview, at every connection and again
-//! while sessions live.
+//! Whether users of live sessions may still open their WebShells: asked of the API server again and again.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -16,11 +10,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::calls::{CallError, Calls};
 use crate::{
+    calls::Purpose,
     catalog::ShellKey,
     protocol::{Reason, v1::Ended},
-    rights::review,
+    rights::review::{Extent, Reviewer},
     session::Registry,
     user::User,
 };
@@ -29,16 +23,8 @@ use crate::{
 /// review takes some.
 const PERIOD: Duration = Duration::from_secs(8);
 
-/// The most reviews asked for at once in a round or for a list; calls have a bound of their own.
-pub(super) const CONCURRENT: usize = 8;
-
-/// Asks for reviews in a namespace.
-#[derive(Debug)]
-pub struct Reviewer {
-    namespace: String,
-    api: Api<LocalSubjectAccessReview>,
-    calls: Arc<Calls>,
-}
+/// The most reviews asked for at once in a round; calls have a bound of their own.
+const CONCURRENT: usize = 8;
 
 /// What becomes of a session after a review.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,33 +33,11 @@ enum Fate {
     Ends(Reason, &'static str),
 }
 
-// === impl Reviewer ===
-
-impl Reviewer {
-    /// Asks by `client`.
-    pub fn new(client: &Client, namespace: &str, calls: Arc<Calls>) -> Self {
-        Self { namespace: namespace.to_owned(), api: Api::namespaced(client.clone(), namespace), calls }
-    }
-
-    /// Whether `user` may open the WebShell of this name, or without a name all of the namespace.
-    ///
-    /// # Errors
-    /// When there is no answer.
-    pub async fn may(&self, user: &User, name: Option<&str>) -> Result<bool, CallError> {
-        let review = LocalSubjectAccessReview {
-            metadata: ObjectMeta { namespace: Some(self.namespace.clone()), ..ObjectMeta::default() },
-            spec: review::spec(user, Some(&self.namespace), name),
-            status: None,
-        };
-        let answer = self.calls.make(self.api.create(&PostParams::default(), &review)).await?;
-        Ok(review::allows(answer.status.as_ref()))
-    }
-}
-
 /// Reviews the users of live sessions again and again, until it is stopped. Without an answer their sessions live on for
 /// the grace that the channel has.
 pub async fn watch_over(
     reviewer: Arc<Reviewer>,
+    namespace: String,
     registry: Registry,
     grace: watch::Receiver<Duration>,
     stop: CancellationToken,
@@ -85,7 +49,7 @@ pub async fn watch_over(
         let reviews = stream::iter(users).map(|(user, shell)| {
             let reviewer = Arc::clone(&reviewer);
             async move {
-                let answer = reviewer.may(&user, Some(&shell.name)).await;
+                let answer = reviewer.may(Purpose::Session, &user, &Extent::Shell(shell.clone())).await;
                 (user, shell, answer)
             }
         });
@@ -105,7 +69,7 @@ pub async fn watch_over(
             }
         }
         if let Some(error) = unanswered {
-            warn!(namespace = reviewer.namespace, %error, "the rights of users cannot be reviewed; live sessions go on for a while");
+            warn!(namespace, %error, "the rights of users cannot be reviewed; live sessions go on for a while");
         }
     }
 }

@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    calls::{CallError, Calls},
     found::{Found, Judge},
     notices::Notices,
     references::Fetch,
@@ -35,6 +34,7 @@ use super::{
 };
 use crate::{
     api::{WebShell, WebShellSpec},
+    calls::{CallError, Calls, Purpose},
     catalog::{Catalog, Entry, Obstacle, ShellKey},
     policy::TargetPolicy,
     resolve,
@@ -187,10 +187,10 @@ impl Shells {
                 let shells = Arc::clone(&self);
                 looks.spawn(async move { shells.ask(&name).await });
             }
-            for name in self.due(&registry) {
+            for (name, purpose) in self.due(&registry) {
                 let shells = Arc::clone(&self);
                 looks.spawn(async move {
-                    if let Err(error) = shells.look(&name).await {
+                    if let Err(error) = shells.look(&name, purpose).await {
                         debug!(name, %error, "what a WebShell names cannot be read");
                     }
                     shells.looked(&name);
@@ -241,7 +241,7 @@ impl Shells {
 
     /// Asks the API server what is to be thought of a WebShell.
     async fn ask(&self, name: &str) {
-        let answer = self.calls.make(self.api.get_opt(name)).await;
+        let answer = self.calls.make(Purpose::Session, self.api.get_opt(name)).await;
         let mut state = self.state.lock();
         // Otherwise a watch was quicker.
         let Some(shell) = state.shells.get_mut(name).filter(|shell| shell.doubt == Doubt::Asked) else { return };
@@ -263,10 +263,10 @@ impl Shells {
     ///
     /// # Errors
     /// When that cannot be read now; what was found before stays in force.
-    pub async fn look(&self, name: &str) -> Result<(), CallError> {
+    pub async fn look(&self, name: &str, purpose: Purpose) -> Result<(), CallError> {
         for _ in 0..LOOKS {
             let Some((look, spec, before)) = self.begin_look(name) else { return Ok(()) };
-            let fetched = self.fetch.get(&spec, &self.calls).await;
+            let fetched = self.fetch.get(&spec, &self.calls, purpose).await;
             let (found, result) = match fetched {
                 Ok(fetched) => (Some(self.judge.judge(name, &spec, &fetched, before.as_ref()).await), Ok(())),
                 Err(error) => (None, Err(error)),
@@ -324,7 +324,7 @@ impl Shells {
     }
 
     /// The WebShells that it is time to look at. From now on somebody is looking.
-    fn due(&self, registry: &Registry) -> Vec<String> {
+    fn due(&self, registry: &Registry) -> Vec<(String, Purpose)> {
         let counts = registry.counts();
         let in_use: BTreeSet<_> = counts.keys().map(|key| key.name.as_str()).collect();
         let now = Instant::now();
@@ -339,7 +339,8 @@ impl Shells {
         });
         due.map(|(name, shell)| {
             shell.looking = true;
-            name.clone()
+            let purpose = if in_use.contains(name.as_str()) { Purpose::Session } else { Purpose::Background };
+            (name.clone(), purpose)
         })
         .collect()
     }

@@ -24,12 +24,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{
-    calls::{CallError, Calls},
-    shells::Shells,
-};
+use super::shells::Shells;
 use crate::{
     api::{WebShell, conditions::CREDENTIALS_RESOLVED},
+    calls::{CallError, Calls, Purpose},
     session::Registry,
 };
 
@@ -124,7 +122,7 @@ impl Writer {
     async fn write_condition(&self, name: &str, wanted: &Wanted) -> Result<(), CallError> {
         let mut result = Ok(());
         for _ in 0..ATTEMPTS {
-            let object = match self.calls.make(self.api.get(name)).await {
+            let object = match self.calls.make(Purpose::Background, self.api.get(name)).await {
                 Err(error) if error.is_not_found() => return Ok(()),
                 got => got?,
             };
@@ -136,7 +134,8 @@ impl Writer {
             }
             let condition = Some(wanted.condition(before, SystemTime::now()));
             let host_key = Some(host_key(&object).to_owned()).filter(|text| !text.is_empty());
-            result = apply_own(&self.api, &self.calls, &object, condition, host_key).await.map(drop);
+            result =
+                apply_own(&self.api, &self.calls, Purpose::Background, &object, condition, host_key).await.map(drop);
             match &result {
                 Err(error) if error.is_conflict() => {}
                 _ => break,
@@ -151,7 +150,8 @@ impl Writer {
         let writes = stream::iter(wanted).map(|(name, count)| async move {
             let params = PatchParams::apply(&format!("{MANAGER}/{}", self.pod)).force();
             let body = count_body(&name, &self.pod, count);
-            let result = self.calls.make(self.api.patch_status(&name, &params, &Patch::Apply(body))).await;
+            let result =
+                self.calls.make(Purpose::Background, self.api.patch_status(&name, &params, &Patch::Apply(body))).await;
             match result {
                 Err(error) if !error.is_not_found() => Err((name, error)),
                 _ => {
@@ -226,13 +226,14 @@ pub fn host_key(object: &WebShell) -> &str {
 pub async fn apply_own(
     api: &Api<WebShell>,
     calls: &Calls,
+    purpose: Purpose,
     object: &WebShell,
     condition: Option<Condition>,
     host_key: Option<String>,
 ) -> Result<WebShell, CallError> {
     let name = object.name_any();
     let body = own_body(&name, object.resource_version(), condition, host_key);
-    calls.make(api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(body))).await
+    calls.make(purpose, api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(body))).await
 }
 
 fn own_body(

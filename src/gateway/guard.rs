@@ -1,11 +1,12 @@
 //! Who may open which shell, beyond being logged in.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::fmt::Debug;
 
 use futures_util::future::BoxFuture;
 
 use crate::{
     catalog::{Catalog, ShellKey},
+    rights::lists::Visible,
     user::User,
 };
 
@@ -18,11 +19,7 @@ pub trait Guard: Debug + Send + Sync {
     ///
     /// # Errors
     /// When that cannot be found out now.
-    fn visible<'a>(
-        &'a self,
-        user: &'a User,
-        catalog: &'a Catalog,
-    ) -> BoxFuture<'a, Result<BTreeSet<&'a ShellKey>, Undecided>>;
+    fn visible<'a>(&'a self, user: &'a User, catalog: &'a Catalog) -> BoxFuture<'a, Result<Visible, Undecided>>;
 }
 
 /// Whether somebody may open a shell.
@@ -33,13 +30,19 @@ pub enum Verdict {
     /// No.
     Denied,
     /// It cannot be found out now.
-    Undecided,
+    Undecided(Undecided),
 }
 
-/// It cannot be found out now who may open what.
+/// Why it cannot be found out now who may open what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what this user may open cannot be found out now")]
-pub struct Undecided;
+pub enum Undecided {
+    /// Whoever decides does not answer.
+    #[error("what this user may open cannot be found out now")]
+    Unanswered,
+    /// The same user has it found out too often.
+    #[error("you connect too often; try again in a moment")]
+    TooOften,
+}
 
 /// Lets whoever is logged in open every shell.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +53,7 @@ impl Guard for Everyone {
         Box::pin(async { Verdict::Allowed })
     }
 
-    fn visible<'a>(
-        &'a self,
-        _: &'a User,
-        catalog: &'a Catalog,
-    ) -> BoxFuture<'a, Result<BTreeSet<&'a ShellKey>, Undecided>> {
-        Box::pin(async { Ok(catalog.shells.keys().collect()) })
+    fn visible<'a>(&'a self, _: &'a User, catalog: &'a Catalog) -> BoxFuture<'a, Result<Visible, Undecided>> {
+        Box::pin(async { Ok(Visible { shells: catalog.shells.keys().cloned().collect(), complete: true }) })
     }
 }

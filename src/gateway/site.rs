@@ -21,7 +21,7 @@ use super::{
     connections::Holder,
     form::field,
     forwarded,
-    guard::{Guard, Undecided, Verdict},
+    guard::{Guard, Verdict},
     headers::Reach,
     http::{self, Answer, X_FORWARDED_FOR, single, texts},
     list,
@@ -338,8 +338,8 @@ impl Site {
         let user = self.identify(parts)?;
         let may_begin = match self.guard.admit(&user, shell).await {
             Verdict::Allowed => true,
-            Verdict::Undecided if self.terminals.registry.has_session(&user, shell) => false,
-            Verdict::Undecided => return Err(Undecided.into()),
+            Verdict::Undecided(_) if self.terminals.registry.has_session(&user, shell) => false,
+            Verdict::Undecided(undecided) => return Err(undecided.into()),
             Verdict::Denied => return Err(Refusal::Forbidden(shell.clone())),
         };
         if !self.terminals.catalog.borrow().shells.contains_key(shell) {

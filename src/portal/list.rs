@@ -7,12 +7,12 @@ use crate::{
     gateway::list::{List, Row},
 };
 
-/// The list of `shells`, which are where `route` leads.
-pub fn list<'a>(shells: &'a [(ShellKey, Summary)], route: &Route) -> List<'a> {
+/// The list of `shells`, which are where `route` leads; whether it is `complete` is known already.
+pub fn list<'a>(shells: &'a [(ShellKey, Summary)], complete: bool, route: &Route) -> List<'a> {
     let row = |(key, summary): &'a (ShellKey, Summary)| {
         Row::new(key, route.url(&key.namespace, &key.name), &summary.target, summary.trouble.as_deref())
     };
-    List { shells: shells.iter().map(row).collect() }
+    List { shells: shells.iter().map(row).collect(), complete }
 }
 
 #[cfg(test)]
@@ -30,11 +30,11 @@ mod tests {
         let shells = [(key.clone(), summary), (key, ready)];
         let url = "https://team-a.shell.example.com/team-a/db-1/";
         assert_eq!(
-            serde_json::to_value(list(&shells, &route)).unwrap(),
+            serde_json::to_value(list(&shells, true, &route)).unwrap(),
             json!({"shells": [
                 {"namespace": "team-a", "name": "db-1", "url": url, "target": "10.0.0.7:22", "ready": false, "message": "Secret x is missing"},
                 {"namespace": "team-a", "name": "db-1", "url": url, "target": "10.0.0.7:22", "ready": true},
-            ]})
+            ], "complete": true})
         );
     }
 }

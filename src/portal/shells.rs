@@ -69,7 +69,7 @@ impl Shells {
     }
 
     /// Those of `keys` that are still there, with what is shown of them.
-    pub fn summaries(&self, keys: Vec<ShellKey>) -> Vec<(ShellKey, Summary)> {
+    pub fn summaries(&self, keys: impl IntoIterator<Item = ShellKey>) -> Vec<(ShellKey, Summary)> {
         let shells = self.0.read();
         keys.into_iter().filter_map(|key| shells.get(&key).cloned().map(|summary| (key, summary))).collect()
     }

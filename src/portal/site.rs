@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use zeroize::Zeroize as _;
 
 use super::{
-    access::Access,
+    access::{Access, Undecided},
     ended::EndedLogins,
     keys::{self, Keyring},
     list, page,
@@ -116,8 +116,8 @@ enum Refusal {
     NoWish,
     #[error("You may open no such shell: there is none, or it is not shared with you.")]
     NotAllowed,
-    #[error("the API server cannot be asked; try again in a moment")]
-    Unavailable(#[from] Box<kube::Error>),
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     #[error(transparent)]
     Sign(#[from] SignError),
     #[error("the portal is at fault; its log says more")]
@@ -240,9 +240,9 @@ impl Site {
 
     async fn list(&self, parts: &Parts) -> Result<Answer, Refusal> {
         let login = self.login(parts).ok_or(Refusal::NotLoggedIn)?;
-        let allowed = self.access.allowed(&login.user, self.shells.keys()).await.map_err(unavailable)?;
-        let shells = self.shells.summaries(allowed);
-        http::json(StatusCode::OK, &list::list(&shells, &self.route)).ok_or(Refusal::Internal)
+        let allowed = self.access.allowed(&login.user, &self.shells.keys()).await.inspect_err(tell)?;
+        let shells = self.shells.summaries(allowed.shells);
+        http::json(StatusCode::OK, &list::list(&shells, allowed.complete, &self.route)).ok_or(Refusal::Internal)
     }
 
     /// Makes out a ticket to the gateway that sent the browser, or lets somebody log in first. A gateway is told who somebody is
@@ -252,13 +252,11 @@ impl Site {
         // The page asks for the token, and then for this address again.
         let Some(login) = self.login(parts) else { return Ok(show_page()) };
         let allowed = match &wish.shell {
-            Some(key) => {
-                self.shells.contains(key) && self.access.may_open(&login.user, key).await.map_err(unavailable)?
-            }
+            Some(key) => self.shells.contains(key) && self.access.may_open(&login.user, key).await.inspect_err(tell)?,
             None => {
                 let mut shells = self.shells.keys();
                 shells.retain(|key| key.namespace == wish.namespace);
-                !self.access.allowed(&login.user, shells).await.map_err(unavailable)?.is_empty()
+                self.access.may_open_any(&login.user, wish.namespace, &shells).await.inspect_err(tell)?
             }
         };
         if !allowed {
@@ -291,9 +289,10 @@ impl Refusal {
             Self::Origin(_) | Self::NotAllowed => StatusCode::FORBIDDEN,
             Self::Handshake(refusal) => refusal.status(),
             Self::NotLoggedIn | Self::Token(token::Refusal::Invalid) => StatusCode::UNAUTHORIZED,
+            Self::Undecided(Undecided::TooOften) => StatusCode::TOO_MANY_REQUESTS,
             Self::Token(token::Refusal::Busy | token::Refusal::Unavailable(_))
             | Self::Sessions(_)
-            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Undecided(Undecided::Unanswered(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Token(_) | Self::Sign(SignError::TooLarge) => StatusCode::FORBIDDEN,
             Self::Body(error) => error.status(),
             Self::NoToken | Self::NoWish => StatusCode::BAD_REQUEST,
@@ -305,7 +304,7 @@ impl Refusal {
         let status = self.status();
         let mut answer = match &self {
             // What a person is looking at.
-            Self::NotAllowed | Self::NoWish | Self::Unavailable(_) => {
+            Self::NotAllowed | Self::NoWish | Self::Undecided(_) => {
                 let page = pages::message("This shell does not open", &self.to_string(), "/", "All shells");
                 http::html(status, page)
             }
@@ -325,9 +324,10 @@ impl Refusal {
     }
 }
 
-fn unavailable(error: kube::Error) -> Refusal {
-    warn!(%error, "it could not be decided who may open what");
-    Refusal::Unavailable(Box::new(error))
+fn tell(undecided: &Undecided) {
+    if let Undecided::Unanswered(error) = undecided {
+        warn!(%error, "it could not be decided who may open what");
+    }
 }
 
 fn show_page() -> Answer {

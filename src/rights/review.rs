@@ -1,18 +1,99 @@
-//! The access review: may this user `create` `webshells/connect`? Pure.
+//! The access review: may this user `create` `webshells/connect`?
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReviewSpec, SubjectAccessReviewStatus};
+use std::sync::Arc;
 
-use crate::user::User;
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+    SubjectAccessReviewStatus,
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
 
-/// Asks about one WebShell, without `name` about all of a namespace, and without `namespace` about all there are.
-pub fn spec(user: &User, namespace: Option<&str>, name: Option<&str>) -> SubjectAccessReviewSpec {
+use crate::{
+    calls::{CallError, Calls, Purpose},
+    catalog::ShellKey,
+    user::User,
+};
+
+/// What a review is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// All WebShells there are.
+    Cluster,
+    /// All of a namespace.
+    Namespace(String),
+    /// One.
+    Shell(ShellKey),
+}
+
+/// Asks for reviews.
+#[derive(Debug)]
+pub struct Reviewer {
+    api: Reviews,
+    calls: Arc<Calls>,
+}
+
+/// The kind of review that one has the right to ask for.
+#[derive(Debug)]
+enum Reviews {
+    Cluster(Api<SubjectAccessReview>),
+    Namespace(Api<LocalSubjectAccessReview>, String),
+}
+
+// === impl Reviewer ===
+
+impl Reviewer {
+    /// Asks about all namespaces.
+    pub fn of_cluster(client: Client, calls: Arc<Calls>) -> Self {
+        Self { api: Reviews::Cluster(Api::all(client)), calls }
+    }
+
+    /// Asks about one namespace.
+    pub fn of_namespace(client: Client, namespace: &str, calls: Arc<Calls>) -> Self {
+        Self { api: Reviews::Namespace(Api::namespaced(client, namespace), namespace.to_owned()), calls }
+    }
+
+    /// Whether it can ask about all WebShells at once.
+    pub fn is_of_cluster(&self) -> bool {
+        matches!(self.api, Reviews::Cluster(_))
+    }
+
+    /// Whether `user` may open all of `extent`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn may(&self, purpose: Purpose, user: &User, extent: &Extent) -> Result<bool, CallError> {
+        let (spec, params) = (spec(user, extent), PostParams::default());
+        let status = match &self.api {
+            Reviews::Cluster(api) => {
+                let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+                self.calls.make(purpose, api.create(&params, &review)).await?.status
+            }
+            Reviews::Namespace(api, namespace) => {
+                let metadata = ObjectMeta { namespace: Some(namespace.clone()), ..ObjectMeta::default() };
+                let review = LocalSubjectAccessReview { metadata, spec, status: None };
+                self.calls.make(purpose, api.create(&params, &review)).await?.status
+            }
+        };
+        Ok(allows(status.as_ref()))
+    }
+}
+
+fn spec(user: &User, extent: &Extent) -> SubjectAccessReviewSpec {
+    let (namespace, name) = match extent {
+        Extent::Cluster => (None, None),
+        Extent::Namespace(namespace) => (Some(namespace), None),
+        Extent::Shell(ShellKey { namespace, name }) => (Some(namespace), Some(name)),
+    };
     let attributes = ResourceAttributes {
         group: Some("webshell.dev".to_owned()),
         resource: Some("webshells".to_owned()),
         subresource: Some("connect".to_owned()),
         verb: Some("create".to_owned()),
-        namespace: namespace.map(str::to_owned),
-        name: name.map(str::to_owned),
+        namespace: namespace.cloned(),
+        name: name.cloned(),
         ..ResourceAttributes::default()
     };
     SubjectAccessReviewSpec {
@@ -26,7 +107,7 @@ pub fn spec(user: &User, namespace: Option<&str>, name: Option<&str>) -> Subject
 }
 
 /// Whether the answer allows it. One authorizer's denial counts for more than another's permission; no answer is none.
-pub fn allows(status: Option<&SubjectAccessReviewStatus>) -> bool {
+fn allows(status: Option<&SubjectAccessReviewStatus>) -> bool {
     status.is_some_and(|status| status.allowed && status.denied != Some(true))
 }
 
@@ -38,10 +119,11 @@ mod tests {
 
     #[test]
     fn a_review_names_the_right_in_full() {
-        let user = User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()], ..User::default() };
-        let of = |namespace, name| serde_json::to_value(spec(&user, namespace, name)).unwrap();
+        let user =
+            User { name: "ada".into(), groups: vec!["ops".into(), "system:authenticated".into()], ..User::default() };
+        let of = |extent| serde_json::to_value(spec(&user, &extent)).unwrap();
         assert_eq!(
-            of(Some("team-a"), Some("db-1")),
+            of(Extent::Shell(ShellKey { namespace: "team-a".into(), name: "db-1".into() })),
             json!({
                 "user": "ada",
                 "groups": ["ops", "system:authenticated"],
@@ -51,10 +133,10 @@ mod tests {
                 },
             })
         );
-        assert_eq!(of(Some("team-a"), None)["resourceAttributes"]["namespace"], "team-a");
-        for (absent, of_what) in [("name", of(Some("team-a"), None)), ("namespace", of(None, None))] {
-            assert_eq!(of_what["resourceAttributes"].get(absent), None, "empty would be a name");
-        }
+        let namespace = of(Extent::Namespace("team-a".into()));
+        assert_eq!(namespace["resourceAttributes"]["namespace"], "team-a");
+        assert_eq!(namespace["resourceAttributes"].get("name"), None);
+        assert_eq!(of(Extent::Cluster)["resourceAttributes"].get("namespace"), None);
     }
 
     #[test]

@@ -11,6 +11,13 @@ export interface Shell {
   readonly message: string;
 }
 
+/** The shells that the user may open. */
+export interface Listing {
+  readonly shells: readonly Shell[];
+  /** Whether they are all; otherwise some were not asked about yet, and the list may grow. */
+  readonly complete: boolean;
+}
+
 /** Where the page is: the list of shells, or one of them. */
 export interface Place {
   /** What everything but the shells lies under: `/` or `/<namespace>/`. */
@@ -101,8 +108,8 @@ export function whoAmI(base: string): Promise<Answer<Session>> {
 }
 
 /** The shells that the user may open. */
-export function listShells(base: string): Promise<Answer<readonly Shell[]>> {
-  return ask(`${base}-/shells`, {}, async (response) => readShells(await response.json()));
+export function listShells(base: string): Promise<Answer<Listing>> {
+  return ask(`${base}-/shells`, {}, async (response) => readListing(await response.json()));
 }
 
 async function ask<Value>(
@@ -159,22 +166,23 @@ export function sentence(text: string): string {
 }
 
 /** Reads the list; entries that are not shells are left out. */
-export function readShells(json: unknown): readonly Shell[] {
-  const shells = (json as { shells?: unknown } | null)?.shells;
-  if (!Array.isArray(shells)) return [];
-  return shells.flatMap((item: Record<string, unknown> | null) => {
-    const { namespace, name, url, target, ready, message } = item ?? {};
-    if (typeof url !== 'string' || !(isPath(url) || isWeb(url))) return [];
-    const text = (value: unknown) => (typeof value === 'string' ? value : '');
-    return [
-      {
-        namespace: text(namespace),
-        name: text(name),
-        href: url,
-        target: text(target),
-        ready: ready === true,
-        message: text(message),
-      },
-    ];
-  });
+export function readListing(json: unknown): Listing {
+  const { shells, complete } = (json ?? {}) as Record<string, unknown>;
+  return { shells: Array.isArray(shells) ? shells.flatMap(readShell) : [], complete: complete !== false };
+}
+
+function readShell(item: Record<string, unknown> | null): Shell[] {
+  const { namespace, name, url, target, ready, message } = item ?? {};
+  if (typeof url !== 'string' || !(isPath(url) || isWeb(url))) return [];
+  const text = (value: unknown) => (typeof value === 'string' ? value : '');
+  return [
+    {
+      namespace: text(namespace),
+      name: text(name),
+      href: url,
+      target: text(target),
+      ready: ready === true,
+      message: text(message),
+    },
+  ];
 }

@@ -6,6 +6,7 @@ import { button, el } from './dom';
 import { matches, namespacesOf } from './filter';
 import {
   type Answer,
+  type Listing,
   listShells,
   logOut,
   logOutOfPortal,
@@ -21,6 +22,9 @@ const REFRESH = 10_000;
 
 /** From how many shells on there is a search. */
 const SEARCH_FROM = 6;
+
+/** What is said of a list that is not complete. */
+const GROWS = 'Not every shell was looked at yet, so this list may grow. A shell that you know opens by its address.';
 
 /** Shows who one is and the list, or the way to it. */
 export async function openList(root: HTMLElement, place: Place): Promise<void> {
@@ -81,7 +85,7 @@ class List {
   private readonly filters = el('div', { class: 'filters', hidden: true }, this.search, this.namespace);
   private readonly count = el('p', { class: 'unseen', role: 'status' });
   private readonly shells = el('div', { class: 'shells' });
-  private answer: Answer<readonly Shell[]> = { kind: 'unreachable' };
+  private answer: Answer<Listing> = { kind: 'unreachable' };
   private shown = '';
 
   constructor(private readonly base: string) {
@@ -99,7 +103,7 @@ class List {
       const state = JSON.stringify(answer);
       if (state === this.shown) return;
       this.shown = state;
-      if (answer.kind === 'ok') this.offer(answer.value);
+      if (answer.kind === 'ok') this.offer(answer.value.shells);
       this.show();
     };
     await refresh();
@@ -152,15 +156,18 @@ class List {
       case 'unreachable':
         return empty('The gateway does not answer', 'It is asked again every few seconds.');
       case 'ok': {
-        if (answer.value.length === 0) {
+        const { shells, complete } = answer.value;
+        if (shells.length === 0) {
+          if (!complete) return empty('No shells found yet', GROWS);
           return empty(
             'No shells yet',
             'Create a WebShell (kubectl apply, or a manifest given to webshell local with -f), or ask for the right to connect to one.',
           );
         }
-        const found = answer.value.filter((shell) => matches(shell, this.search.value, this.namespace.value));
-        this.count.textContent = `${found.length} of ${answer.value.length} shells`;
-        if (found.length > 0) return [el('ul', {}, ...found.map(row))];
+        const found = shells.filter((shell) => matches(shell, this.search.value, this.namespace.value));
+        this.count.textContent = `${found.length} of ${shells.length} shells`;
+        const more = complete ? [] : [el('p', {}, GROWS)];
+        if (found.length > 0) return [el('ul', {}, ...found.map(row)), ...more];
         return empty('Nothing found', 'No shell that you may open has this in its name, namespace or target.');
       }
     }

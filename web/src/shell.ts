@@ -182,8 +182,9 @@ export class ShellPage {
     if (who.kind !== 'ok' || isLive(this.status)) return undefined;
     const list = await listShells(base);
     if (list.kind !== 'ok') return undefined;
-    const known = list.value.some(({ namespace, name }) => namespace === shell.namespace && name === shell.name);
-    if (known) return undefined;
+    const { shells, complete } = list.value;
+    const known = shells.some(({ namespace, name }) => namespace === shell.namespace && name === shell.name);
+    if (known || !complete) return undefined;
     const message = `There is no shell ${this.name} that you may open.`;
     const hint = 'It may have been deleted or renamed, or is not shared with you.';
     return { kind: 'ended', ended: { reason: 'missing', code: 404, message, hint } };

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { retryDelay } from '../src/backoff';
 import { matches, namespacesOf } from '../src/filter';
-import { placeOf, readLoginPath, readSession, readShells, sentence } from '../src/gateway';
+import { placeOf, readListing, readLoginPath, readSession, sentence } from '../src/gateway';
 import { DEFAULTS, parseSettings } from '../src/settings';
 import { duration, isLive, statusText, takesInput } from '../src/status';
 import { cleanTitle, windowTitle } from '../src/title';
@@ -37,12 +37,11 @@ test('the place is read from the path', () => {
 test('what is no shell is left out of the list', () => {
   const shell = { namespace: 'a', name: 'b', target: 'u@h:22', ready: true, message: '' };
   for (const url of ['/a/b/', 'https://a.shell.example.com/a/b/'])
-    expect(readShells({ shells: [{ ...shell, url }] })).toEqual([{ ...shell, href: url }]);
+    expect(readListing({ shells: [{ ...shell, url }] }).shells).toEqual([{ ...shell, href: url }]);
   const strange = ['//evil.example/', '/\\evil.example/', 'javascript:alert(1)', 'https:///', '', 3, undefined];
   const shells = [null, 3, {}, ...strange.map((url) => ({ ...shell, url }))];
-  expect(readShells({ shells })).toEqual([]);
-  expect(readShells({})).toEqual([]);
-  expect(readShells(null)).toEqual([]);
+  for (const list of [{ shells }, {}, null]) expect(readListing(list)).toEqual({ shells: [], complete: true });
+  expect(readListing({ shells, complete: false }).complete).toBe(false);
 });
 
 test('a log-in leads to a path of this origin only', () => {

@@ -92,8 +92,8 @@ async fn a_malformed_webshell_has_its_reason_and_hurts_no_other() {
     );
     assert!(entry("bad").access.unwrap_err().message.starts_with("it cannot be read: "));
     // Nothing is asked of an API server for it.
-    assert!(shells.look("bad").await.is_ok());
-    assert!(shells.look("good").await.is_err());
+    assert!(shells.look("bad", Purpose::Background).await.is_ok());
+    assert!(shells.look("good", Purpose::Background).await.is_err());
     let told = shells.unwritten_findings();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].0.as_str(), told[0].1.finding.status), ("good", "Unknown"));
