@@ -3,9 +3,15 @@
 //! A source publishes whole, immutable [`Catalog`]s through a `tokio::sync::watch` channel; whoever follows shells (routes,
 //! the list, live sessions) compares the newest with what it used.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{api::SessionLimits, protocol::Reason, ssh};
+
+/// How long sessions live on while something that their WebShell names is missing: Secrets are deleted and made again by those
+/// who keep them in step with a store elsewhere.
+pub const MISSING_GRACE: Duration = Duration::from_secs(30);
 
 /// Names a WebShell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,12 +40,23 @@ pub struct Entry {
 }
 
 /// Why a WebShell cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Obstacle {
     /// What connections are closed with.
     pub reason: Reason,
     /// A sentence for the user that says what to do.
     pub message: String,
+    /// What sessions that live already go on with all the same.
+    pub kept: Option<Kept>,
+}
+
+/// What was in force before something that a WebShell names was missing.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What sessions go on with.
+    pub access: Arc<Access>,
+    /// Since when something is missing.
+    pub since: Instant,
 }
 
 /// Everything a session needs of its WebShell.
@@ -81,12 +98,34 @@ pub struct Catalog {
     pub shells: BTreeMap<ShellKey, Entry>,
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// What sessions that live already go on with, or why they cannot.
+    pub fn in_force(&self) -> Result<&Access, &Obstacle> {
+        match &self.access {
+            Ok(access) => Ok(access),
+            Err(Obstacle { kept: Some(kept), .. }) => Ok(&kept.access),
+            Err(obstacle) => Err(obstacle),
+        }
+    }
+}
+
 // === impl Obstacle ===
 
 impl Obstacle {
     /// Something in its manifest, or in what that names, cannot be used.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self { reason: Reason::Invalid, message: message.into() }
+        Self { reason: Reason::Invalid, message: message.into(), kept: None }
+    }
+
+    /// What is in the way is that something is missing: sessions go on with what was in force `before`, for
+    /// [`MISSING_GRACE`] at most.
+    pub fn keep(&mut self, before: &Result<Arc<Access>, Self>, now: Instant) {
+        self.kept = match before {
+            Ok(access) => Some(Kept { access: Arc::clone(access), since: now }),
+            Err(before) => before.kept.clone().filter(|kept| now - kept.since < MISSING_GRACE),
+        };
     }
 }
 

@@ -12,8 +12,9 @@ mod support {
     pub mod waiting;
 }
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
+use futures_util::future::join_all;
 use k8s_openapi::api::{
     core::v1::{Secret, Service},
     events::v1::Event as KubernetesEvent,
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
     browser::PATIENCE,
+    faults::Fault,
     place::{Options, POD, Place, ada, condition, get, spec, write_settings},
     sshd::{self, Sshd},
     waiting::eventually,
@@ -33,7 +35,7 @@ use tokio::{
     process::Command,
     time::timeout,
 };
-use webshell::{api::WebShell, policy::Reserved, protocol::Reason};
+use webshell::{api::WebShell, catalog::MISSING_GRACE, policy::Reserved, protocol::Reason};
 
 #[tokio::test]
 #[ignore = "needs an API server: make test builds one"]
@@ -81,19 +83,13 @@ async fn a_new_webshell_is_usable_and_its_status_tells_of_it() {
 #[ignore = "needs an API server: make test builds one"]
 async fn what_a_session_began_with_must_stay_so() {
     let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
-    for name in ["changed", "deleted", "moved", "gone", "same"] {
+    for name in ["changed", "moved", "gone", "same"] {
         place.shell_on(&sshd, name).await;
     }
     let mut same = place.open("same").await;
     let mut changed = place.open("changed").await;
     place.secret("changed", json!({"password": "another"})).await;
     assert_eq!(changed.ended().await.reason, Reason::CredentialsChanged);
-
-    let mut deleted = place.open("deleted").await;
-    place.api::<Secret>().delete("deleted", &DeleteParams::default()).await.unwrap();
-    let ended = deleted.ended().await;
-    assert_eq!(ended.reason, Reason::Invalid);
-    assert!(ended.message.contains("there is no such Secret"), "{}", ended.message);
 
     let mut moved = place.open("moved").await;
     let mut elsewhere = spec(&sshd, "moved");
@@ -114,6 +110,111 @@ async fn what_a_session_began_with_must_stay_so() {
     limited["session"] = json!({"maxDuration": "1s"});
     place.shell("same", limited).await;
     assert_eq!(same.ended().await.reason, Reason::Maximum);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn a_secret_that_is_made_again_ends_nothing_and_opens_nothing_meanwhile() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    let names = ["same", "known-hosts", "other", "limited", "unasked", "stays"];
+    let known_hosts = async || place.secret("keys", json!({"known_hosts": sshd.known_hosts()})).await;
+    known_hosts().await;
+    let mut browsers = Vec::new();
+    for name in names {
+        place.shell_on(&sshd, name).await;
+        if name == "known-hosts" {
+            let mut by_reference = spec(&sshd, name);
+            by_reference["hostKey"] = json!({"secretRef": {"name": "keys"}});
+            place.shell(name, by_reference).await;
+        }
+        browsers.push(place.open(name).await);
+    }
+    let [same, known, other, limited, unasked, stays] = &mut browsers[..] else { unreachable!() };
+    let delete = async |name: &str| place.api::<Secret>().delete(name, &DeleteParams::default()).await.unwrap();
+    for name in ["same", "keys", "other", "limited", "unasked", "stays"] {
+        delete(name).await;
+    }
+    // The gap was noticed: nothing new is opened.
+    for name in names {
+        place.status(name, |status| (condition(status)?["reason"] == "NotFound").then_some(())).await;
+        assert_eq!(place.refused(name).await, Reason::Invalid, "{name}");
+    }
+    // Nor does it end anything that the API server cannot be asked.
+    let unanswered = place.faults.on("get secrets", Fault::Status(500));
+    unanswered.made(10).await;
+    for browser in [&mut *same, known, other, limited, unasked, stays] {
+        browser.input("meanwhile\n").await;
+        browser.read_until("meanwhile").await;
+    }
+    drop(unanswered);
+
+    place.secret("same", json!({"ssh-privatekey": sshd.client_key(), "comment": "made again"})).await;
+    place.secret("unasked", json!({"ssh-privatekey": sshd.client_key()})).await;
+    known_hosts().await;
+    place.secret("other", json!({"password": "another"})).await;
+    assert_eq!(other.ended().await.reason, Reason::CredentialsChanged);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": {"ssh-privatekey": sshd.client_key()},
+        "metadata": {"name": "limited", "annotations": {"webshell.dev/allowed-hosts": "10.0.0.0/8"}},
+    });
+    let params = PatchParams::apply("tests").force();
+    place.api::<Secret>().patch("limited", &params, &Patch::Apply(secret)).await.unwrap();
+    assert_eq!(limited.ended().await.reason, Reason::HostNotAllowed);
+    let ended = stays.ended().await;
+    assert_eq!(ended.reason, Reason::Invalid);
+    assert!(ended.message.contains("there is no such Secret"), "{}", ended.message);
+    // By then what was made again is no gap any more.
+    for (name, browser) in [("same", same), ("known-hosts", known), ("unasked", unasked)] {
+        place.status(name, |status| (condition(status)?["status"] == "True").then_some(())).await;
+        browser.input("afterwards\n").await;
+        browser.read_until("afterwards").await;
+        drop(place.open(name).await);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn another_secret_that_is_missing_is_no_gap() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    place.shell_on(&sshd, "db-1").await;
+    let mut browser = place.open("db-1").await;
+    let begun = std::time::Instant::now();
+    place.shell("db-1", spec(&sshd, "none")).await;
+    assert_eq!(browser.ended().await.reason, Reason::Invalid);
+    assert!(begun.elapsed() < MISSING_GRACE, "it is another Secret that is missing");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn lists_hold_up_neither_connections_nor_sessions() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    for number in 0..10 {
+        place.shell(&format!("other-{number}"), spec(&sshd, "none")).await;
+    }
+    place.shell_on(&sshd, "db-1").await;
+    let mut browser = place.open("db-1").await;
+    place.allow("ada", &["create"], Some("db-1")).await;
+    const REVIEWS: &str = "create localsubjectaccessreviews";
+    let _slow = place.faults.on(REVIEWS, Fault::Slow(Duration::from_millis(300)));
+    let before = place.faults.calls(REVIEWS);
+    let lists = join_all((0..350).map(|_| get(place.address, "/-/shells", false)));
+    let others = async {
+        for _ in 0..3 {
+            drop(place.open("db-1").await);
+        }
+        browser.input("still\n").await;
+        browser.read_until("still").await;
+    };
+    let (lists, ()) = tokio::join!(lists, others);
+    for (status, list) in lists {
+        assert_eq!(status, 200, "{list}");
+        let list: Value = serde_json::from_str(&list).unwrap();
+        assert_eq!((list["shells"][0]["name"].as_str(), list["complete"].as_bool()), (Some("db-1"), Some(true)));
+        assert_eq!(list["shells"].as_array().unwrap().len(), 1, "{list}");
+    }
+    // One for the namespace and one for each shell, those for connections, and those of live sessions.
+    let reviews = place.faults.calls(REVIEWS) - before;
+    assert!((12..50).contains(&reviews), "{reviews}");
 }
 
 #[tokio::test]

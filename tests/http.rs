@@ -118,7 +118,7 @@ async fn the_list_and_the_session_are_json() {
             "namespace": "demo", "name": "terminal", "url": "/demo/terminal/", "target": "ops@127.0.0.1:9", "ready": true,
         }])
     );
-    assert_eq!(json("/other/-/shells").await, serde_json::json!({"shells": []}));
+    assert_eq!(json("/other/-/shells").await, serde_json::json!({"shells": [], "complete": true}));
 }
 
 #[tokio::test]

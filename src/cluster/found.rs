@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::Api;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{host_keys::StatusKeys, notices::Notices, references::Fetched, status::Finding};
 use crate::{
@@ -32,7 +32,10 @@ pub(super) struct Found {
     pub(super) access: Result<Arc<Access>, Obstacle>,
     pub(super) target: String,
     pub(super) finding: Finding,
-    /// The generation of the spec that was looked at.
+    /// Whether nothing is wrong but that something which it names is missing.
+    missing: bool,
+    /// The spec that was looked at, and its generation.
+    spec: Arc<WebShellSpec>,
     pub(super) generation: Option<i64>,
     /// Credentials that were tried to read, and what is wrong with them: to decipher a key takes its time.
     checked: Option<(ssh::Credentials, Option<String>)>,
@@ -58,7 +61,7 @@ impl Judge {
     pub(super) async fn judge(
         &self,
         name: &str,
-        spec: &WebShellSpec,
+        spec: &Arc<WebShellSpec>,
         fetched: &Fetched,
         before: Option<&Found>,
     ) -> Found {
@@ -69,7 +72,9 @@ impl Judge {
             Ok(access) => access,
             Err(problems) => {
                 let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                return Found::unresolved(spec, resolve::problem::cause(&problems), message, None);
+                let found = Found::unresolved(spec, resolve::problem::cause(&problems), message, None);
+                let missing = problems.iter().all(|problem| problem.cause == Cause::Missing);
+                return Found { missing, ..found };
             }
         };
         let known = before.and_then(|found| found.checked.clone());
@@ -88,7 +93,7 @@ impl Judge {
         let access = admitted.map(|()| Arc::new(access)).map_err(Obstacle::invalid);
         let message = "All that it names was read and can be used.".to_owned();
         let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
-        Found { access, target, finding, generation: None, checked }
+        Found { access, target, finding, missing: false, spec: Arc::clone(spec), generation: None, checked }
     }
 }
 
@@ -96,7 +101,7 @@ impl Judge {
 
 impl Found {
     fn unresolved(
-        spec: &WebShellSpec,
+        spec: &Arc<WebShellSpec>,
         cause: Cause,
         message: String,
         checked: Option<(ssh::Credentials, Option<String>)>,
@@ -108,25 +113,39 @@ impl Found {
             Cause::HostNotAllowed => reasons::HOST_NOT_ALLOWED,
         };
         let finding = Finding { status: "False", reason, message: message.clone() };
-        let access = Err(Obstacle { reason: cause.reason(), message });
-        Self { access, target, finding, generation: None, checked }
+        let access = Err(Obstacle { reason: cause.reason(), ..Obstacle::invalid(message) });
+        Self { access, target, finding, missing: false, spec: Arc::clone(spec), generation: None, checked }
     }
 
     /// Nothing, because of an error.
-    pub(super) fn unread(spec: &WebShellSpec, generation: Option<i64>, error: &CallError) -> Self {
+    pub(super) fn unread(spec: &Arc<WebShellSpec>, generation: Option<i64>, error: &CallError) -> Self {
         let message = format!("what it names cannot be read: {error}");
         let target = resolve::target(spec, spec.target.user.as_ref());
         let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
-        Self { access: Err(Obstacle::invalid(message)), target, finding, generation, checked: None }
+        let access = Err(Obstacle::invalid(message));
+        Self { access, target, finding, missing: false, spec: Arc::clone(spec), generation, checked: None }
     }
 
-    /// Keeps what is in use where it is the same.
+    /// Keeps what is in use where it is the same, and for live sessions where something is missing for a while.
     pub(super) fn keep(mut self, before: Option<&Self>) -> Self {
-        if let (Ok(now), Some(Ok(before))) = (&self.access, before.map(|found| &found.access))
-            && now.same(before)
-        {
-            self.access = Ok(Arc::clone(before));
+        let Some(before) = before else { return self };
+        let names_the_same = self.names_the_same(before);
+        match (&mut self.access, &before.access) {
+            (Ok(now), Ok(before)) if now.same(before) => *now = Arc::clone(before),
+            (Err(obstacle), before) if self.missing && names_the_same => obstacle.keep(before, Instant::now()),
+            _ => {}
         }
         self
+    }
+
+    /// Whether live sessions go on though something is missing.
+    pub(super) fn keeps(&self) -> bool {
+        self.access.as_ref().is_err_and(|obstacle| obstacle.kept.is_some())
+    }
+
+    /// Whether what sessions begin with has the same names in both specs.
+    fn names_the_same(&self, other: &Self) -> bool {
+        let (one, other) = (&*self.spec, &*other.spec);
+        one.target == other.target && one.credentials == other.credentials && one.host_key == other.host_key
     }
 }

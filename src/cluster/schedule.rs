@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Where sessions use it: a Secret that was changed or deleted ends them within 10 s, of which the look itself takes some.
 const IN_USE: Duration = Duration::from_secs(8);
 
+/// The same where something is missing, and sessions go on for a while: they are to end soon after, if it does not come back.
+const MISSING: Duration = Duration::from_secs(1);
+
 /// Where something is wrong with it: it may have been mended.
 const UNRESOLVED: Duration = Duration::from_secs(10);
 
@@ -20,11 +23,14 @@ pub struct Mark {
     pub resolved: bool,
     /// Whether sessions use it.
     pub in_use: bool,
+    /// Whether they go on though something is missing.
+    pub missing: bool,
 }
 
 /// Whether it is time to look again.
 pub fn is_due(mark: Mark) -> bool {
     let pause = match mark {
+        Mark { in_use: true, missing: true, .. } => MISSING,
         Mark { in_use: true, .. } => IN_USE,
         Mark { resolved: false, .. } => UNRESOLVED,
         _ => UNUSED,
@@ -38,11 +44,18 @@ mod tests {
 
     #[test]
     fn what_matters_more_is_looked_at_more_often() {
-        let due =
-            |seconds, resolved, in_use| is_due(Mark { looked: Some(Duration::from_secs(seconds)), resolved, in_use });
-        for (resolved, in_use, pause) in [(true, true, 8), (false, true, 8), (false, false, 10), (true, false, 60)] {
-            assert!(!due(pause - 1, resolved, in_use) && due(pause, resolved, in_use), "{resolved} {in_use}");
-            assert!(is_due(Mark { looked: None, resolved, in_use }));
+        for (resolved, in_use, missing, pause) in [
+            (true, true, false, 8),
+            (false, true, false, 8),
+            (false, true, true, 1),
+            (false, false, true, 10),
+            (false, false, false, 10),
+            (true, false, false, 60),
+        ] {
+            let mark = |looked| Mark { looked, resolved, in_use, missing };
+            let due = |seconds| is_due(mark(Some(Duration::from_secs(seconds))));
+            assert!(!due(pause - 1) && due(pause), "{resolved} {in_use} {missing}");
+            assert!(is_due(mark(None)));
         }
     }
 }

@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// How often it is seen what is due. Looks themselves are rarer.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
 
 /// How often somebody who connects looks anew because the WebShell was changed meanwhile.
 const LOOKS: usize = 4;
@@ -335,6 +335,7 @@ impl Shells {
                 looked: shell.looked.map(|looked| now - looked),
                 resolved: shell.found.as_ref().is_some_and(|found| found.finding.status == "True"),
                 in_use: in_use.contains(name.as_str()),
+                missing: shell.found.as_ref().is_some_and(|found| found.keeps()),
             })
         });
         due.map(|(name, shell)| {

@@ -126,7 +126,7 @@ impl Manifests {
                     let access = resolve::access(spec, &secrets, self.learned_keys.as_ref(), &anywhere);
                     let access = access.map_err(|found| {
                         problems.extend(found.iter().map(|problem| format!("{object}: {problem}")));
-                        Obstacle { reason: problem::cause(&found).reason(), message: join(&found, "; ") }
+                        Obstacle { reason: problem::cause(&found).reason(), ..Obstacle::invalid(join(&found, "; ")) }
                     });
                     let user = access.as_ref().map_or(spec.target.user.as_ref(), |access| Some(&access.target.user));
                     (resolve::target(spec, user), access.map(Arc::new))

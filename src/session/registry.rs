@@ -432,7 +432,7 @@ fn changed<'a>(used: &Access, catalog: &'a Catalog, session: &Session) -> Result
     let Some(entry) = catalog.shells.get(&session.shell) else {
         return Err(ended(Reason::Deleted, "The WebShell was deleted."));
     };
-    let now = entry.access.as_deref().map_err(|obstacle| ended(obstacle.reason, &obstacle.message))?;
+    let now = entry.in_force().map_err(|obstacle| ended(obstacle.reason, &obstacle.message))?;
     match used.change(now) {
         None => {
             let allowed = session.address().map_or(Ok(()), |address| now.admission.check(address));
