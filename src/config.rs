@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use ipnet::IpNet;
 use k8s_openapi::{
-    api::core::v1::{LocalObjectReference, ResourceRequirements, Toleration},
+    api::{
+        core::v1::{LocalObjectReference, ResourceRequirements, Toleration},
+        networking::v1::NetworkPolicyPeer,
+    },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -27,6 +30,9 @@ pub struct Config {
     /// How much of the network gateways may reach, as far as the cluster's network enforces it.
     #[serde(default)]
     pub network_policy: NetworkPolicy,
+    /// Who may reach the port of health and metrics, besides the pods' own node.
+    #[serde(default)]
+    pub scrapers: Vec<NetworkPolicyPeer>,
     /// What WebShells may ask for.
     #[serde(default)]
     pub policy: Policy,
@@ -68,6 +74,9 @@ pub struct Gateway {
     /// The networks of proxies whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// The user id that pods run as, which is their group id too; without it the image's, or what the cluster assigns.
+    #[serde(default = "default_run_as_user")]
+    pub run_as_user: Option<u32>,
     /// What they log.
     #[serde(default)]
     pub log: Log,
@@ -254,6 +263,10 @@ fn default_probe() -> bool {
 
 fn default_pull_policy() -> String {
     "IfNotPresent".to_owned()
+}
+
+fn default_run_as_user() -> Option<u32> {
+    Some(65532)
 }
 
 fn default_drain_timeout() -> Duration {

@@ -41,12 +41,7 @@ fn pod(gateway: &Gateway) -> Value {
         "automountServiceAccountToken": true,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": gateway.drain_timeout.get().as_secs() + SPARE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": security(gateway.run_as_user),
         "containers": [container(gateway)],
     });
     // What is empty is not stored, and would look like drift.
@@ -54,6 +49,12 @@ fn pod(gateway: &Gateway) -> Value {
     let pod = with(pod, "imagePullSecrets", given(json!(gateway.image_pull_secrets)));
     let pod = with(pod, "nodeSelector", given(json!(gateway.node_selector)));
     with(pod, "tolerations", given(json!(gateway.tolerations)))
+}
+
+/// Of the pod. Its kubelet runs no image whose user is root, or has no number.
+fn security(user: Option<u32>) -> Value {
+    let context = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    with(with(context, "runAsUser", user), "runAsGroup", user)
 }
 
 fn container(gateway: &Gateway) -> Value {

@@ -214,6 +214,7 @@ gateway:
   apiOutageGrace: 5m
   maxSessions: 64
   trustedProxies: [10.0.0.0/8]
+  runAsUser: null
 route:
   kind: HTTPRoute
   mode: Path
@@ -221,6 +222,7 @@ route:
   annotations: {example.com/owner: platform}
   parentRefs: [{name: web, namespace: infra, sectionName: https}]
 networkPolicy: strict
+scrapers: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
 policy: {deniedCidrs: [10.9.0.0/16], maxSessionsPerUser: 4}
 loginLifetime: 1h
 ";

@@ -1,4 +1,4 @@
-//! What the gateway's pods may reach, as far as the cluster's network enforces it. The gateway itself checks every address
+//! What the gateway's pods may reach, and who them, as far as the cluster's network enforces it. The gateway itself checks every address
 //! that it dials; this is the second line.
 
 use std::{
@@ -40,9 +40,19 @@ pub(super) fn spec(config: &Config, targets: &[&Target]) -> Option<Value> {
     Some(json!({
         "podSelector": {"matchLabels": selector()},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [{"port": HTTP, "protocol": "TCP"}, {"port": ADMIN, "protocol": "TCP"}]}],
+        "ingress": ingress(config),
         "egress": egress,
     }))
+}
+
+/// Browsers come by whatever ingress controller there is. Metrics are for those who are named; health is asked by the pod's own
+/// node, which no policy keeps out.
+fn ingress(config: &Config) -> Vec<Value> {
+    let mut rules = vec![json!({"ports": [{"port": HTTP, "protocol": "TCP"}]})];
+    if !config.scrapers.is_empty() {
+        rules.push(json!({"ports": [{"port": ADMIN, "protocol": "TCP"}], "from": config.scrapers}));
+    }
+    rules
 }
 
 /// A rule for each port, with the addresses that are reached on it.
@@ -91,6 +101,21 @@ mod tests {
 
     fn service() -> Target {
         Target::Service { name: "db".into(), port: "ssh".into() }
+    }
+
+    #[test]
+    fn the_admin_port_is_for_scrapers_alone() {
+        let ingress = |more: &str| {
+            let text = format!("{{gateway: {{image: i}}, route: {{kind: None, mode: Path, host: h}}, {more}}}");
+            spec(&config::parse("config", &text).unwrap(), &[]).unwrap()["ingress"].clone()
+        };
+        let http = json!({"ports": [{"port": "http", "protocol": "TCP"}]});
+        assert_eq!(ingress("scrapers: []"), json!([http]));
+        let scrapers = json!([{"namespaceSelector": {"matchLabels": {"a": "b"}}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]);
+        assert_eq!(
+            ingress(&format!("scrapers: {scrapers}")),
+            json!([http, {"ports": [{"port": "admin", "protocol": "TCP"}], "from": scrapers}])
+        );
     }
 
     #[test]
