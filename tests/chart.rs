@@ -70,6 +70,8 @@ fn every_value_arrives() {
     assert_eq!(config.gateway.max_sessions, 64);
     assert_eq!(config.gateway.log, Log { format: Format::Text, level: Level::DEBUG });
     assert_eq!(config.gateway.trusted_proxies[0].to_string(), "10.0.0.0/8");
+    assert_eq!(config.gateway.run_as_user, None);
+    assert!(config.scrapers[0].namespace_selector.is_some() && config.scrapers[0].pod_selector.is_some());
     assert_eq!(config.route.annotations["example.com/team"], "platform");
     assert!(!config.route.probe);
     assert_eq!(config.route.parent_refs[0].section_name.as_deref(), Some("https"));

@@ -121,7 +121,7 @@ suite('rights', () => {
     const backend = { service: { name: 'mine', port: { number: 80 } } };
     for (const claimed of [tenant, neighbour]) {
       const claim = ingress(new URL(claimed.url('x')).hostname);
-      await assert.rejects(tenant.appliesAs(eve, claim), /is the host of WebShell/);
+      await assert.rejects(tenant.appliesAs(eve, claim), /would take requests for WebShell/);
     }
     await tenant.appliesAs(eve, ingress('free.test'));
   });

@@ -43,6 +43,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 system:serviceaccount:{{ .Release.Namespace }}:webshell-controller
 {{- end }}
 
+{{/* The kinds of what the controller keeps in a namespace, all by the name webshell-gateway: API groups and their resources. */}}
+{{- define "webshell.gatewayResources" -}}
+"": [configmaps, serviceaccounts, services]
+apps: [deployments]
+gateway.networking.k8s.io: [httproutes]
+networking.k8s.io: [ingresses, networkpolicies]
+rbac.authorization.k8s.io: [rolebindings]
+{{- end }}
+
 {{/* What the schema cannot say. Each text names the value and the way out. */}}
 {{- define "webshell.validate" -}}
 {{- with .Values.route -}}
@@ -64,6 +73,27 @@ system:serviceaccount:{{ .Release.Namespace }}:webshell-controller
 {{- end }}
 {{- end }}
 
+{{/* As a JSON array: the listeners of our Gateways, as far as the cluster has them by now, that take routes of all namespaces for the
+portal's host. */}}
+{{- define "webshell.openListeners" -}}
+{{- $open := list }}
+{{- if eq .Values.route.kind "HTTPRoute" }}
+{{- range .Values.portal.parentRefs | default .Values.route.parentRefs }}
+{{- $parent := . }}
+{{- $gateway := lookup "gateway.networking.k8s.io/v1" "Gateway" .namespace .name | default dict }}
+{{- range ($gateway.spec | default dict).listeners }}
+{{- $host := .hostname | default "*" }}
+{{- $serves := or (eq $host $.Values.route.host "*") (and (hasPrefix "*" $host) (hasSuffix (trimPrefix "*" $host) $.Values.route.host)) }}
+{{- $from := ((.allowedRoutes | default dict).namespaces | default dict).from | default "Same" }}
+{{- if and $serves (eq $from "All") (eq ($parent.sectionName | default .name) .name) }}
+{{- $open = append $open (printf "%s of Gateway %s/%s" .name $parent.namespace $parent.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $open }}
+{{- end }}
+
 {{/* The settings as src/config.rs reads them. */}}
 {{- define "webshell.config" -}}
 {{- include "webshell.validate" . -}}
@@ -80,6 +110,7 @@ gateway:
   maxSessions: {{ .maxSessions | int }}
   trustedProxies: {{ toJson .trustedProxies }}
   {{- end }}
+  runAsUser: {{ with .Values.podSecurity.runAsUser }}{{ . | int64 }}{{ else }}null{{ end }}
   log: {{ toJson .Values.log }}
 route:
   {{- with .Values.route }}
@@ -102,6 +133,7 @@ route:
   {{- end }}
 namespaceSelector: {{ toJson (.Values.namespaceSelector | default dict) }}
 networkPolicy: {{ .Values.networkPolicy | quote }}
+scrapers: {{ toJson .Values.monitoring.scrapers }}
 policy:
   {{- with .Values.policy }}
   allowedCidrs: {{ toJson .allowedCidrs }}
@@ -132,8 +164,10 @@ capabilities:
 
 {{- define "webshell.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- with .Values.podSecurity.runAsUser }}
+runAsUser: {{ . | int64 }}
+runAsGroup: {{ . | int64 }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
