@@ -115,6 +115,12 @@ async fn one_leads_and_the_next_takes_over() {
     eventually("a leader", async || first.leads().await).await;
     let second = Process::start(&server.kubeconfig(), "webshell-controller-b");
     eventually("readiness of who waits", async || second.is_ready().await).await;
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(second.admin).await.unwrap());
+    }
+    assert!(second.get("/healthz").await.unwrap().starts_with("HTTP/1.1 200"), "whatever else is open");
+    drop(idle);
     assert!(second.leads().await.is_none());
 
     let tenant = Tenant { client: server.client(), namespace: server.namespace().await };

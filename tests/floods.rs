@@ -7,13 +7,21 @@ mod support {
     pub mod site;
 }
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, SocketAddr},
+    process::{Command, Stdio},
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use rustix::process::{Pid, Signal, kill_process};
 use support::{
     browser::Endpoint,
-    site::{HANDSHAKE, Options, PATIENCE, Reply, Site, demo_shell, exchange, request_text, shell_at},
+    site::{
+        HANDSHAKE, Options, PATIENCE, Reply, Site, allow_many_sockets, demo_shell, exchange, request_text, shell_at,
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -58,6 +66,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 async fn site() -> (Demo, Site) {
+    allow_many_sockets();
     let demo = Demo::start(&CancellationToken::new()).await.unwrap();
     let options = Options { open: true, trusted_proxies: vec!["127.0.0.1/32"], ..Options::default() };
     let site = Site::start(demo_shell(&demo), options).await;
@@ -66,6 +75,7 @@ async fn site() -> (Demo, Site) {
 
 /// An admin listener with so many metrics that no socket takes them at once.
 async fn admin() -> (SocketAddr, CancellationToken, TaskTracker) {
+    allow_many_sockets();
     let mut registry = Registry::default();
     for number in 0..50_000 {
         registry.register(
@@ -137,6 +147,7 @@ async fn slow_scrapers_keep_neither_health_nor_others_from_theirs() {
 
 #[tokio::test]
 async fn the_gateways_health_is_answered_too() {
+    allow_many_sockets();
     let site = Site::start(shell_at("127.0.0.1:9".parse().unwrap()), Options::default()).await;
     let _flood = flood(500, site.admin, local, "").await;
     assert_eq!((site.admin("/healthz").await.status, site.admin("/readyz").await.status), (200, 200));
@@ -226,5 +237,43 @@ async fn whatever_strangers_hold_pages_and_terminals_open() {
         new.ended().await;
         terminal.input("echo sum $((40 + 2))\n").await;
         terminal.read_until("sum 42").await;
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_do_is_logged_a_few_times_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webshell"))
+        .args(["local", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+        .env("HOME", directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let host = line.strip_prefix("WebShell is ready: http://").unwrap().split('/').next().unwrap();
+    let (address, origin) = (host.parse::<SocketAddr>().unwrap(), format!("http://{host}"));
+    let own = [("Host", host), ("Origin", origin.as_str())];
+    let websocket = request_text("GET /demo/terminal/ws", &[HANDSHAKE.as_slice(), &own].concat(), "");
+    let log_in = request_text("POST /-/session", &own, "{\"ticket\": \"wrong\"}");
+    for request in [&websocket, &log_in] {
+        for _ in 0..100 {
+            assert_eq!(exchange(TcpStream::connect(address).await.unwrap(), request).await.status, 401);
+        }
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let end = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(timeout(PATIENCE, end).await.expect("the end").unwrap().success());
+    let log = fs::read_to_string(log).unwrap();
+    for (what, counted) in
+        [("not-logged-in", "\"reason\":\"not-logged-in\""), ("a log-in was refused", "\"cause\":\"ticket\"")]
+    {
+        let lines = log.lines().filter(|line| line.contains(what) && !line.contains("suppressed")).count();
+        let rest: Vec<_> = log.lines().filter(|line| line.contains(counted) && line.contains("suppressed")).collect();
+        assert_eq!(lines, 10, "{log}");
+        assert!(rest.len() == 1 && rest[0].contains("\"suppressed\":90"), "{rest:?}");
     }
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
     portal::{cookie_of, form},
-    site::{PATIENCE, Reply, Site, exchange, request_text, shell_at},
+    site::{PATIENCE, Reply, Site, allow_many_sockets, exchange, request_text, shell_at},
     waiting::eventually,
 };
 use tokio::{
@@ -607,4 +607,20 @@ async fn who_tries_tokens_out_shuts_nobody_out() {
     let wrong = futures_util::future::join_all(many.iter().map(|token| stage.log_in(token)));
     let (wrong, _) = tokio::join!(wrong, stage.cookie(&people, "ada"));
     assert!(wrong.iter().all(|reply| reply.status == 401));
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn health_is_answered_whatever_else_is_open() {
+    allow_many_sockets();
+    let stage = Stage::set().await;
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(TcpStream::connect(stage.admin).await.unwrap());
+    }
+    assert_eq!((stage.admin("/healthz").await.status, stage.admin("/readyz").await.status), (200, 200));
+    for _ in 0..2100 {
+        idle.push(TcpStream::connect(stage.address).await.unwrap());
+    }
+    assert_eq!(stage.get("/", "").await.status, 200, "the page, too");
 }
