@@ -52,7 +52,9 @@ fn the_defaults_are_those_of_the_program() {
     let mut expected: Config = config::parse("least", least).unwrap();
     let settings = settings();
     let (_, rendered) = settings.iter().find(|(name, _)| name == "host-ingress").unwrap();
-    expected.gateway.resources = rendered.gateway.resources.clone(); // the chart's alone
+    // The chart's alone: without a cap, and without limits, there are none.
+    expected.gateway.resources = rendered.gateway.resources.clone();
+    expected.policy.max_sessions_per_user = Some(32);
     assert_eq!(*rendered, expected);
 }
 
