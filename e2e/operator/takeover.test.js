@@ -38,7 +38,7 @@ function httpRoute(hostnames) {
     spec: {
       parentRefs: [{ name: 'traefik', namespace: 'traefik', sectionName: 'websecure' }],
       ...(hostnames && { hostnames }),
-      rules: [{ matches: [{ path: { type: 'PathPrefix', value: '/' } }], backendRefs: [{ name: 'evil', port: 80 }] }],
+      rules: [{ matches: [{ path: { type: 'PathPrefix', value: LONG } }], backendRefs: [{ name: 'evil', port: 80 }] }],
     },
   };
 }
@@ -68,13 +68,15 @@ const ATTEMPTS = {
     words: 'an Ingress without a host',
     path: LONG,
   },
-  'an HTTPRoute of a wildcard that covers it': {
+  'an HTTPRoute of a wildcard that covers it, for a long path': {
     object: httpRoute(['*.test']),
     words: 'would take requests for WebShell',
+    path: LONG,
   },
-  'an HTTPRoute without hostnames': {
+  'an HTTPRoute without hostnames, for a long path': {
     object: httpRoute(),
     words: 'a route without hostnames',
+    path: LONG,
   },
 };
 
