@@ -99,9 +99,9 @@ pub struct Log {
 pub struct Route {
     /// Which kind of object leads to a gateway.
     pub kind: RouteKind,
-    /// Whether namespaces have a host each, or share one.
+    /// Whether gateways have a host each, or share one.
     pub mode: RouteMode,
-    /// The portal's host; with [`RouteMode::Host`] gateways have subdomains of it.
+    /// The portal's host. Gateways have subdomains of it, so that log-in stays within one site.
     pub host: String,
     /// `https`, or `http` for trying it out.
     #[serde(default)]
@@ -151,12 +151,13 @@ pub enum RouteKind {
     None,
 }
 
-/// Whether namespaces have a host each, or share one.
+/// Whether gateways have a host each, or share one. The portal has its own either way: whatever leads to a gateway shall never be
+/// sent the portal's cookies.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub enum RouteMode {
     /// `<namespace>.<host>`: each namespace is an origin of its own.
     Host,
-    /// `<host>/<namespace>/`: for namespaces that trust each other.
+    /// `gateways.<host>/<namespace>/`: for namespaces that trust each other.
     Path,
 }
 
@@ -349,7 +350,7 @@ impl Route {
     pub fn host(&self, namespace: &str) -> String {
         match self.mode {
             RouteMode::Host => format!("{namespace}.{}", self.host),
-            RouteMode::Path => self.host.clone(),
+            RouteMode::Path => format!("gateways.{}", self.host),
         }
     }
 
@@ -401,12 +402,13 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_may_share_a_host() {
-        let text = "{kind: HTTPRoute, mode: Path, host: localhost, scheme: http, port: 8080, parentRefs: [{name: a, namespace: b}]}";
+    fn namespaces_may_share_a_host_and_the_portal_has_its_own() {
+        let text = "{kind: HTTPRoute, mode: Path, host: shell.localhost, scheme: http, port: 8080, parentRefs: [{name: a, namespace: b}]}";
         let route: Route = parse("route", text).unwrap();
-        assert_eq!(route.url("team-a", "db-1"), "http://localhost:8080/team-a/db-1/");
-        assert_eq!(route.origin("team-a"), route.portal_origin());
-        assert_eq!(route.ping_url("team-a"), "ws://localhost:8080/team-a/-/ping");
+        assert_eq!(route.url("team-a", "db-1"), "http://gateways.shell.localhost:8080/team-a/db-1/");
+        assert_eq!(route.origin("team-a"), route.origin("team-b"));
+        assert_eq!(route.portal_origin(), "http://shell.localhost:8080");
+        assert_eq!(route.ping_url("team-a"), "ws://gateways.shell.localhost:8080/team-a/-/ping");
     }
 
     #[test]

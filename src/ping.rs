@@ -135,7 +135,8 @@ impl Way {
 
     async fn ask(&self, tls: &TlsConnector) -> Result<String, PingError> {
         let to = || self.connect_to.clone();
-        let addresses: Vec<_> = lookup_host(&self.connect_to).await.map_err(|_| PingError::NoAddress(to()))?.collect();
+        let addresses: Vec<_> =
+            lookup_host(resolvable(&self.connect_to)).await.map_err(|_| PingError::NoAddress(to()))?.collect();
         let stream = TcpStream::connect(&*addresses).await.map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused => PingError::Refused(to()),
             kind => PingError::Unreachable(to(), kind),
@@ -156,6 +157,14 @@ impl Way {
         let answer = socket.next().await.ok_or(PingError::Closed)?.map_err(|error| of(&error))?;
         let who = answer.as_text().and_then(|text| ping::who_answered(text, &nonce));
         who.map(str::to_owned).ok_or(PingError::Stranger)
+    }
+}
+
+/// Browsers find every name below `localhost` on this machine by themselves (RFC 6761, section 6.3), resolvers often only itself.
+fn resolvable(address: &str) -> &str {
+    match address.rsplit_once(".localhost:") {
+        Some((below, _)) => address.get(below.len() + 1..).unwrap_or(address),
+        None => address,
     }
 }
 
@@ -213,6 +222,13 @@ mod tests {
         assert_eq!(connect_to("wss://shell.test/-/ping", None), Some(("shell.test:443".into(), true)));
         assert_eq!(connect_to("ws://shell.test:8080/-/ping", None), Some(("shell.test:8080".into(), false)));
         assert_eq!(connect_to("wss://shell.test/-/ping", Some("10.0.0.1:443")), Some(("10.0.0.1:443".into(), true)));
+        for (address, resolved) in [
+            ("gateways.shell.localhost:8080", "localhost:8080"),
+            ("localhost:8080", "localhost:8080"),
+            ("shell.localhost.test:443", "shell.localhost.test:443"),
+        ] {
+            assert_eq!(resolvable(address), resolved);
+        }
         for none in ["https://shell.test/-/ping", "/-/ping"] {
             assert_eq!(connect_to(none, None), None, "{none}");
         }

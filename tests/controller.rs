@@ -70,7 +70,7 @@ async fn a_webshell_has_a_gateway_made_for_it() {
     let root = &objects[0];
     assert_eq!(root.owner_references()[0].kind, "ClusterRole");
     let settings = root.data["data"]["gateway.yaml"].as_str().unwrap();
-    assert!(settings.contains("origin: https://shell.example.com\n"), "{settings}");
+    assert!(settings.contains("origin: https://gateways.shell.example.com\n"), "{settings}");
     for object in &objects[1..] {
         let [owner] = object.owner_references() else { panic!("{object:?}") };
         assert_eq!(Some(&owner.uid), root.metadata.uid.as_ref());
@@ -83,7 +83,7 @@ async fn a_webshell_has_a_gateway_made_for_it() {
     assert!(why.starts_with("GatewayReady is False (Progressing)"), "{why}");
     tenant.status("db-1", "target", json!("10.0.4.12:22")).await;
     tenant.status("db-1", "observedGeneration", json!(1)).await;
-    let url = format!("https://shell.example.com/{}/db-1/", tenant.namespace);
+    let url = format!("https://gateways.shell.example.com/{}/db-1/", tenant.namespace);
     tenant.status("db-1", "url", json!(url)).await;
 }
 

@@ -35,7 +35,7 @@ type Leads = watch::Sender<Option<String>>;
 
 /// Settings with the public URL at a port of this machine.
 fn settings(scheme: &str, port: u16) -> String {
-    let route = format!("kind: Ingress, mode: Path, host: localhost, scheme: {scheme}, port: {port}");
+    let route = format!("kind: Ingress, mode: Path, host: shell.localhost, scheme: {scheme}, port: {port}");
     format!("gateway: {{image: 'webshell:1'}}\nroute: {{{route}}}\n")
 }
 
@@ -141,7 +141,10 @@ async fn the_answer_of_another_gateway_proves_nothing() {
 
     tenant.change_status(Kind::Ingress, json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})).await;
     let why = tenant.condition("db-1", "RouteReady", "Unknown/ProbeFailed").await;
-    assert!(why.starts_with(&format!("ws://localhost:{port}/{}/-/ping: a gateway", tenant.namespace)), "{why}");
+    assert!(
+        why.starts_with(&format!("ws://gateways.shell.localhost:{port}/{}/-/ping: a gateway", tenant.namespace)),
+        "{why}"
+    );
 
     leads.send_replace(Some(identity));
     tenant.condition("db-1", "RouteReady", "True/Routed").await;
@@ -159,7 +162,7 @@ async fn a_url_that_cannot_be_reached_holds_nothing_back_and_writes_nothing() {
     let (tenant, identity) = tenant(&server).await;
 
     let why = tenant.condition("db-1", "RouteReady", "Unknown/NotReported").await;
-    assert!(why.contains(&format!("localhost:{port} refuses connections")), "{why}");
+    assert!(why.contains(&format!("gateways.shell.localhost:{port} refuses connections")), "{why}");
     tenant.condition("db-1", "Ready", "True/Ready").await;
     let before = settled(async || tenant.versions().await).await;
     let pings = || sum(&running.metrics, "webshell_route_probes_total");

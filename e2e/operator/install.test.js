@@ -12,9 +12,9 @@ const PARENT = { 'route.parentRefs[0].name': 'traefik', 'route.parentRefs[0].nam
 /** The ways to install it, and where a shell is then. */
 const WAYS = [
   {
-    name: 'a host for all namespaces, by Ingress',
+    name: 'a host for all gateways, by Ingress',
     values: { 'route.mode': 'Path', 'route.kind': 'Ingress' },
-    url: (namespace, name) => `https://shell.test/${namespace}/${name}/`,
+    url: (namespace, name) => `https://gateways.shell.test/${namespace}/${name}/`,
   },
   {
     name: 'a host for each namespace, by HTTPRoute',
@@ -49,6 +49,10 @@ for (const { name, values, url } of WAYS) {
       await stage.logsIn(terminal.page, await user.token());
       await terminal.is('connected');
       assert.equal(terminal.page.url(), address);
+      const cookies = async (url) => (await stage.context.cookies(url)).map((cookie) => cookie.name);
+      assert.deepEqual(await cookies('https://shell.test'), ['__Host-webshell'], 'each has cookies of its own');
+      const own = [`__Host-webshell.${namespace}`, `__Host-webshell.${namespace}.nonce`];
+      assert.deepEqual((await cookies(address)).sort(), own);
       await terminal.prompts();
       await terminal.enters('echo six times seven is $((6 * 7)), said $$');
       const [, shell] = await terminal.shows(/six times seven is 42, said (\d+)/);

@@ -25,7 +25,7 @@ use self::{access::Access, ended::EndedLogins, keys::Keyring, shells::Shells, si
 use crate::{
     cli,
     client::{ClientError, client},
-    config::{Config, ConfigError, RouteMode},
+    config::{Config, ConfigError},
     gateway::{
         admin::Admin,
         connections::Connections,
@@ -130,15 +130,13 @@ impl Portal {
     /// When it cannot start; the message says what to change.
     pub async fn run(self) -> Result<(), PortalError> {
         let origin: origin::Origin = self.config.route.portal_origin().parse()?;
-        // On a host that gateways share, its session is sent to none of them.
-        let shared = (self.config.route.mode == RouteMode::Path).then_some("/-/");
         let keyring = Arc::new(Keyring::new(keys::now())?);
         let (shells, http) = (Shells::default(), HttpMetrics::default());
         let (published, seen, ready) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
 
         let site = Arc::new(Site {
-            cookie: Cookie::of(origin.is_secure(), shared, ""),
+            cookie: Cookie::of(origin.is_secure(), ""),
             reach: Reach::of(&origin),
             origins: Origins::exactly(origin),
             lifetime: self.config.login_lifetime.get(),

@@ -1,7 +1,7 @@
 //! Which of the portal's addresses is what. Pure.
 //!
-//! Portal and gateways may share a host: what begins with a namespace is a gateway's, so all of the portal's own addresses
-//! are `/` and below `/-/`, which no namespace can be called.
+//! Paths that begin with a namespace are gateways' alone, so all of the portal's own are `/` and below `/-/`, which no namespace
+//! can be called: no address means one thing here and another there.
 
 use crate::{
     catalog::ShellKey,

@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* The host of the gateway of a namespace; takes the context and the namespace. */}}
 {{- define "webshell.gatewayHost" -}}
-{{- if eq .root.Values.route.mode "Host" }}{{ .namespace }}.{{ end }}{{ .root.Values.route.host }}
+{{ ternary .namespace "gateways" (eq .root.Values.route.mode "Host") }}.{{ .root.Values.route.host }}
 {{- end }}
 
 {{- define "webshell.controllerUser" -}}
@@ -61,11 +61,12 @@ rbac.authorization.k8s.io: [rolebindings]
 {{- if regexMatch "^[0-9.]+$" .host }}
 {{- fail (printf "route.host: %s is an address; routes need a name" .host) }}
 {{- end }}
-{{- if and (eq .mode "Host") (not (contains "." .host)) }}
-{{- fail (printf "route.host: in mode Host gateways are subdomains, and browsers count those of %q as foreign sites to it, which log-in cannot cross: give a name with a dot, such as shell.example.com, or set route.mode=Path" .host) }}
+{{- if not (contains "." .host) }}
+{{- fail (printf "route.host: gateways are subdomains, and browsers count those of %q as foreign sites to it, which log-in cannot cross: give a name with a dot, such as shell.example.com, or shell.localhost to try it out" .host) }}
 {{- end }}
-{{- if and (eq .mode "Host") (gt (len .host) 189) }}
-{{- fail "route.host is too long: with a namespace before it, it must fit 253 characters" }}
+{{- $before := ternary (dict "what" "a namespace" "most" 189) (dict "what" "gateways" "most" 244) (eq .mode "Host") }}
+{{- if gt (len .host) (int $before.most) }}
+{{- fail (printf "route.host is too long: with %s before it, it must fit 253 characters, so give it %d at most" $before.what (int $before.most)) }}
 {{- end }}
 {{- if and (eq .kind "HTTPRoute") (not .parentRefs) }}
 {{- fail "route.parentRefs is empty: an HTTPRoute needs a Gateway to attach to, such as --set 'route.parentRefs[0].name=web,route.parentRefs[0].namespace=gateways'" }}

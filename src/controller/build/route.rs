@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(by_host["rules"][0]["host"], "team-a.shell.example.com");
         assert_eq!(path_of(&by_host), "/");
         let by_path = ingress(&route("mode: Path"), "team-a");
-        assert_eq!(by_path["rules"][0]["host"], "shell.example.com");
+        assert_eq!(by_path["rules"][0]["host"], "gateways.shell.example.com");
         assert_eq!(path_of(&by_path), "/team-a/");
         assert_eq!(http_route(&route("mode: Path"), "team-a")["rules"][0]["matches"][0]["path"]["value"], "/team-a/");
     }
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn a_certificate_is_named_only_where_one_is_given() {
         let tls = |more: &str| ingress(&route(more), "team-a").get("tls").cloned();
-        assert_eq!(tls("mode: Path"), Some(json!([{"hosts": ["shell.example.com"]}])));
+        assert_eq!(tls("mode: Path"), Some(json!([{"hosts": ["gateways.shell.example.com"]}])));
         assert_eq!(
             tls("mode: Path, tlsSecretName: cert"),
-            Some(json!([{"hosts": ["shell.example.com"], "secretName": "cert"}]))
+            Some(json!([{"hosts": ["gateways.shell.example.com"], "secretName": "cert"}]))
         );
         assert_eq!(tls("mode: Path, scheme: http"), None);
     }

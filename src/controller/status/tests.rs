@@ -260,6 +260,6 @@ fn people_are_told_of_what_goes_wrong_and_of_recovery_once() {
     let mut recovered = shell();
     recovered.conditions.push(seen(READY, "False", "NotReady"));
     let notices = status(&recovered, &running(), &[]).notices(&recovered);
-    let message = "open https://shell.example.com/team-a/db-1/".to_owned();
+    let message = "open https://gateways.shell.example.com/team-a/db-1/".to_owned();
     assert_eq!(notices, [Notice { warning: false, reason: "Ready", message }]);
 }

@@ -1,5 +1,4 @@
-//! Cookies that hold a secret: what they are called, where browsers send them, and how their values are kept. Pure but for
-//! the random numbers.
+//! Cookies that hold a secret: what they are called, and how their values are kept. Pure but for the random numbers.
 
 use std::{fmt, time::Duration};
 
@@ -12,11 +11,10 @@ pub struct Secret(String);
 /// A secret's SHA-256. Secrets are compared and found by it: how long that takes tells nothing about them.
 pub type Digest = [u8; 32];
 
-/// A cookie's name, and where browsers send it.
+/// A cookie's name, and whether browsers send it over TLS only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     name: String,
-    path: String,
     secure: bool,
 }
 
@@ -61,33 +59,29 @@ pub fn digest(secret: &str) -> Digest {
 impl Cookie {
     /// Of a listener on a loopback address over plain HTTP, where cookies are shared by all ports.
     pub fn loopback(port: u16) -> Self {
-        Self { name: format!("webshell-{port}"), path: "/".to_owned(), secure: false }
+        Self { name: format!("webshell-{port}"), secure: false }
     }
 
     /// Of a host of its own, over TLS.
     pub fn host() -> Self {
-        Self::of(true, None, "")
+        Self::of(true, "")
     }
 
-    /// A cookie of an installation, whose name ends with `suffix`. `secure` is for HTTPS. On a host that portal and gateways
-    /// share, it is sent to the paths below `shared` only.
+    /// A cookie of an installation, whose name ends with `suffix`; `secure` is for HTTPS. A dot in `suffix` is in no namespace's
+    /// name.
     ///
-    /// The prefix `__Host-` makes browsers refuse a cookie that another host of the same domain has set, but needs the path
-    /// `/`; on a shared host the path is what parts one from another. A dot in `suffix` is in no namespace's name.
-    pub fn of(secure: bool, shared: Option<&str>, suffix: &str) -> Self {
-        let prefix = match (secure, shared) {
-            (false, _) => "",
-            (true, None) => "__Host-",
-            (true, Some(_)) => "__Secure-",
-        };
-        Self { name: format!("{prefix}webshell{suffix}"), path: shared.unwrap_or("/").to_owned(), secure }
+    /// The prefix `__Host-` makes browsers refuse a cookie that another host of the same domain has set (RFC 6265bis, section
+    /// 4.1.3). It asks for the path `/`; a narrower one would protect nothing, since proxies disagree on what a path is.
+    pub fn of(secure: bool, suffix: &str) -> Self {
+        let prefix = if secure { "__Host-" } else { "" };
+        Self { name: format!("{prefix}webshell{suffix}"), secure }
     }
 
     /// The `Set-Cookie` that gives it this value.
     pub fn set(&self, value: &str, age: Duration) -> String {
-        let Self { name, path, secure } = self;
+        let Self { name, secure } = self;
         let secure = if *secure { "; Secure" } else { "" };
-        format!("{name}={value}; Path={path}; Max-Age={}; HttpOnly; SameSite=Lax{secure}", age.as_secs())
+        format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", age.as_secs())
     }
 
     /// The `Set-Cookie` that makes a browser forget it.
@@ -119,17 +113,10 @@ mod tests {
             (Cookie::loopback(8022), "webshell-8022=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"),
             (Cookie::host(), "__Host-webshell=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure"),
             (
-                Cookie::of(true, None, ".team-a"),
+                Cookie::of(true, ".team-a"),
                 "__Host-webshell.team-a=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure",
             ),
-            (
-                Cookie::of(true, Some("/team-a/"), ".team-a"),
-                "__Secure-webshell.team-a=ab; Path=/team-a/; Max-Age=86400; HttpOnly; SameSite=Lax; Secure",
-            ),
-            (
-                Cookie::of(false, Some("/team-a/"), ".team-a"),
-                "webshell.team-a=ab; Path=/team-a/; Max-Age=86400; HttpOnly; SameSite=Lax",
-            ),
+            (Cookie::of(false, ".team-a"), "webshell.team-a=ab; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax"),
         ] {
             assert_eq!(cookie.set("ab", DAY), expected);
         }
@@ -138,7 +125,7 @@ mod tests {
 
     #[test]
     fn values_are_found_by_their_exact_name() {
-        let cookie = Cookie::of(true, None, ".team-a");
+        let cookie = Cookie::of(true, ".team-a");
         let header = "a=b; __Host-webshell.team-a=1; __Host-webshell.team=2;c; __Host-webshell.team-a.nonce=3";
         assert_eq!(cookie.values(once(header)).collect::<Vec<_>>(), ["1"]);
         assert_eq!(cookie.values(["x", "__Host-webshell.team-a=4"].into_iter()).collect::<Vec<_>>(), ["4"]);

@@ -144,11 +144,9 @@ impl Trust {
         })
     }
 
-    /// Of the gateway of `namespace`. A host that it has to itself shares no cookie with others.
+    /// Of the gateway of `namespace`. Its name tells it from those of other gateways on the same host.
     fn cookie(&self, namespace: &str, kind: &str) -> Cookie {
-        let path = format!("/{namespace}/");
-        let shared = (self.origin == self.portal).then_some(path.as_str());
-        Cookie::of(self.origin.is_secure(), shared, &format!(".{namespace}{kind}"))
+        Cookie::of(self.origin.is_secure(), &format!(".{namespace}{kind}"))
     }
 }
 
@@ -421,10 +419,11 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_on_one_host_do_not_see_each_others_cookies() {
-        let trust = trust(PORTAL, &[]);
+    fn namespaces_on_one_host_have_cookies_of_their_own() {
+        let trust = trust("https://gateways.shell.example.com", &[]);
         let cookie = trust.cookie("team-a", "").set("0", Duration::ZERO);
-        assert!(cookie.starts_with("__Secure-webshell.team-a=0; Path=/team-a/;"), "{cookie}");
+        assert!(cookie.starts_with("__Host-webshell.team-a=0; Path=/;"), "{cookie}");
+        assert_ne!(trust.cookie("team-a", ""), trust.cookie("team-b", ""));
         assert_ne!(trust.cookie("nonce", ""), trust.cookie("x", ".nonce"));
     }
 
