@@ -9,6 +9,10 @@ mod support {
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use proptest::{
+    prelude::{prop_assert, prop_assert_eq},
+    test_runner::{Config, TestRunner},
+};
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use support::site::{
     HANDSHAKE, Options, PATIENCE, Reply, Site, demo_shell, exchange, read_reply, request_text, shell_at,
@@ -16,6 +20,7 @@ use support::site::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -82,8 +87,8 @@ async fn addresses_answer_as_the_specification_says() {
         (TERMINAL, 426, 426),
         ("/demo/-/ping", 426, 426),
         ("/Demo/", 404, 404),
-        ("/demo/terminal/../terminal/", 404, 404),
-        ("/demo/%74erminal/", 404, 404),
+        ("/demo/terminal/../terminal/", 400, 400),
+        ("/demo/%74erminal/", 400, 400),
         ("/metrics", 308, 308),
         ("/metrics/", 200, 200),
     ] {
@@ -102,6 +107,26 @@ async fn addresses_answer_as_the_specification_says() {
     }
     let head = site.send("HEAD /demo/", &[], "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_proxies_read_differently_is_refused_whatever_it_leads_to() {
+    let site = start(Options { open: true, ..Options::default() }).await;
+    let parts = proptest::collection::vec(
+        "/|demo|terminal|ws|-|session|shells|ping|assets|\\.{1,2}|//|%2[eEfF]|%5[cC]|%25(2[eEfF]|5[cC])|\\\\",
+        1..10,
+    );
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    let answered = |parts: Vec<String>| {
+        let path = format!("/{}", parts.concat());
+        let odd = path.contains(['%', '\\']) || path.contains("//") || path.split('/').any(|p| p == "." || p == "..");
+        let reply = Handle::current().block_on(site.get(&path, &[]));
+        prop_assert_eq!(reply.status == 400, odd, "{}", path);
+        let location = reply.header("location").unwrap_or("/");
+        prop_assert!(location.starts_with('/') && !location.starts_with("//"), "{}: {}", path, location);
+        Ok(())
+    };
+    tokio::task::block_in_place(|| runner.run(&parts, answered)).unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The gateway: HTTP routes, log-in, WebSockets, and the embedded page.
 //!
 //! [`Gateway`] runs it: [`listen`] and [`server`] accept connections, of which [`connections`] keeps the number within bounds (and
-//! [`limiter`] that of other things), [`site`] answers browsers ([`routes`], [`origin`],
+//! [`limiter`] that of other things), [`site`] answers browsers ([`path`], [`routes`], [`origin`],
 //! [`login`], [`guard`], [`upgrade`] and [`forwarded`] decide; [`http`], [`refusal`] and [`page`] have what answers are made of),
 //! [`terminal`] and [`ping`] speak on WebSockets, and [`admin`] answers operators.
 
@@ -19,6 +19,7 @@ pub mod listen;
 pub mod login;
 pub mod origin;
 pub mod page;
+pub mod path;
 pub mod ping;
 pub mod refusal;
 pub mod routes;

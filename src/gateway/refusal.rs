@@ -10,13 +10,16 @@ use super::{
     guard::Undecided,
     http::{self, Answer, BodyError},
     login::portal,
-    origin, page, upgrade,
+    origin, page, path, upgrade,
 };
 use crate::catalog::ShellKey;
 
 /// Why a request is not answered as it wishes.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// An address with more than one reading.
+    #[error(transparent)]
+    Path(#[from] path::Ambiguous),
     /// No such address.
     #[error("there is nothing at this address")]
     NotFound,
@@ -81,7 +84,7 @@ impl Refusal {
             Self::Draining | Self::Undecided(Undecided::Unanswered) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Undecided(Undecided::TooOften) => StatusCode::TOO_MANY_REQUESTS,
             Self::Body(error) => error.status(),
-            Self::NoTicket => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::NoTicket => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

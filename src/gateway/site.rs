@@ -27,7 +27,7 @@ use super::{
     list,
     login::{Auth, PortalLogins, sessions::LoggedIn},
     origin::{self, Origins},
-    page,
+    page, path,
     ping::Pings,
     refusal::Refusal,
     routes::{self, Route, Scope},
@@ -110,7 +110,7 @@ impl Site {
         upgrade: Option<OnUpgrade>,
         peer: Peer,
     ) -> Result<Answer, Refusal> {
-        let path = parts.uri.path();
+        let path = path::check(parts.uri.path())?;
         let route = routes::parse(path).ok_or(Refusal::NotFound)?;
         match route {
             // Proves a route as it is, whatever names a proxy has for it.

@@ -39,7 +39,7 @@ use crate::{
             sessions::{self, Login},
         },
         origin::{self, Origins},
-        page as pages,
+        page as pages, path,
         ping::Pings,
         server::{Handler, Peer},
         upgrade,
@@ -94,6 +94,8 @@ pub struct Site {
 /// Why a request is not answered as it wishes.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error(transparent)]
+    Path(#[from] path::Ambiguous),
     #[error("there is nothing at this address; the shells that you may open are listed at /")]
     NotFound,
     #[error("this address does not take this method")]
@@ -162,7 +164,7 @@ impl Site {
         upgrade: Option<OnUpgrade>,
         peer: Peer,
     ) -> Result<Answer, Refusal> {
-        let route = routes::parse(parts.uri.path()).ok_or(Refusal::NotFound)?;
+        let route = routes::parse(path::check(parts.uri.path())?).ok_or(Refusal::NotFound)?;
         let is_read = matches!(parts.method, Method::GET | Method::HEAD);
         match route {
             Route::LogIn if parts.method == Method::POST => self.log_in(parts, body, &peer).await,
@@ -295,7 +297,7 @@ impl Refusal {
             | Self::Undecided(Undecided::Unanswered(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Token(_) | Self::Sign(SignError::TooLarge) => StatusCode::FORBIDDEN,
             Self::Body(error) => error.status(),
-            Self::NoToken | Self::NoWish => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::NoToken | Self::NoWish => StatusCode::BAD_REQUEST,
             Self::Sign(SignError::Random) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -47,11 +47,7 @@ export function placeOf(path: string): Place {
   if (namespace === '-') return { base: '/', shell: undefined, ...(name === 'logout' ? { leaving: true } : {}) };
   if (!namespace) return { base: '/', shell: undefined };
   const base = `/${namespace}/`;
-  return {
-    base,
-    shell:
-      name === undefined ? undefined : { namespace: decodeURIComponent(namespace), name: decodeURIComponent(name) },
-  };
+  return { base, shell: name === undefined ? undefined : { namespace, name } };
 }
 
 /** An answer, in the three ways that matter to the page. `path` is where one logs in. */
