@@ -15,7 +15,7 @@ use proptest::{
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use support::site::{
-    HANDSHAKE, Options, PATIENCE, Reply, Site, demo_shell, exchange, read_reply, request_text, shell_at,
+    HANDSHAKE, LoggedIn, Options, PATIENCE, Reply, Site, demo_shell, exchange, read_reply, request_text, shell_at,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -71,8 +71,8 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 #[tokio::test]
 async fn addresses_answer_as_the_specification_says() {
     let site = start(Options::default()).await;
-    let cookie = site.cookie().await;
-    let signed_in = &[("Cookie", cookie.as_str())];
+    let login = site.logged_in().await;
+    let signed_in = &login.headers();
     for (path, anonymous, known) in [
         ("/", 200, 200),
         ("/demo/", 200, 200),
@@ -132,9 +132,10 @@ async fn a_path_that_proxies_read_differently_is_refused_whatever_it_leads_to() 
 #[tokio::test]
 async fn the_list_and_the_session_are_json() {
     let site = start(Options::default()).await;
-    let cookie = site.cookie().await;
-    let cookie = &[("Cookie", cookie.as_str())];
-    let json = async |path| -> serde_json::Value { serde_json::from_str(&site.get(path, cookie).await.body).unwrap() };
+    let login = site.logged_in().await;
+    let json = async |path| -> serde_json::Value {
+        serde_json::from_str(&site.get(path, &login.headers()).await.body).unwrap()
+    };
     assert_eq!(json("/-/session").await, serde_json::json!({"user": "somebody", "namespaces": ["demo"]}));
     let shells = json("/demo/-/shells").await;
     assert_eq!(
@@ -175,24 +176,85 @@ async fn a_ticket_logs_one_browser_in() {
     let site = start(Options::default()).await;
     let ticket = site.ticket();
     let reply = site.log_in(&ticket).await;
-    assert_eq!(reply.status, 204);
+    let login = LoggedIn::of(&reply);
     let cookie = reply.header("set-cookie").unwrap();
     assert!(cookie.starts_with(&format!("webshell-{}=", site.address.port())), "{cookie}");
     assert!(cookie.contains("; HttpOnly; SameSite=Lax") && !cookie.contains("Secure"), "{cookie}");
-    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("access-control-allow-origin"), None);
 
     assert_eq!(site.log_in(&ticket).await.status, 401, "used before");
     assert_eq!(site.log_in("0123").await.status, 401);
     assert_ne!(site.ticket(), ticket);
-    assert_eq!(site.log_in(&site.ticket()).await.status, 204, "the next one");
+    assert_eq!(site.log_in(&site.ticket()).await.status, 200, "the next one");
 
-    assert_eq!(site.get("/-/session", &[("Cookie", cookie)]).await.status, 200);
+    assert_eq!(site.get("/-/session", &login.headers()).await.status, 200);
     let own = site.origin();
-    assert_eq!(site.send("DELETE /-/session", &[("Cookie", cookie)], "").await.status, 403, "without Origin");
-    let reply = site.send("DELETE /-/session", &[("Cookie", cookie), ("Origin", &own)], "").await;
+    assert_eq!(site.send("DELETE /-/session", &login.headers(), "").await.status, 403, "without Origin");
+    let [cookie, key] = login.headers();
+    let from_own = ("Origin", own.as_str());
+    assert_eq!(site.send("DELETE /-/session", &[cookie, from_own], "").await.status, 204, "without the key");
+    assert_eq!(site.get("/-/session", &login.headers()).await.status, 200, "which ended nothing");
+    let reply = site.send("DELETE /-/session", &[cookie, key, from_own], "").await;
     assert_eq!(reply.status, 204);
     assert!(reply.header("set-cookie").unwrap().contains("Max-Age=0"));
-    assert_eq!(site.get("/-/session", &[("Cookie", cookie)]).await.status, 401);
+    assert_eq!(site.get("/-/session", &login.headers()).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_cookie_that_another_port_was_sent_opens_nothing() {
+    let site = start(Options::default()).await;
+    let (login, other) = (site.logged_in().await, site.logged_in().await);
+    let [cookie, key] = login.headers();
+    let [others_cookie, others_key] = other.headers();
+    let id = login.cookie.split_once('=').unwrap().1;
+    for headers in
+        [&[cookie][..], &[key], &[cookie, others_key], &[others_cookie, key], &[cookie, ("WebShell-Key", id)]]
+    {
+        for path in ["/-/session", "/-/shells", "/demo/-/shells"] {
+            let reply = site.get(path, headers).await;
+            assert_eq!(reply.status, 401, "{path} {headers:?}");
+            assert!(reply.body.contains("open the address that the gateway printed"), "{}", reply.body);
+        }
+        assert_eq!(site.open(TERMINAL, headers).await.status, 401, "{headers:?}");
+    }
+    let offered = |subprotocols: &[&str]| subprotocols.join(", ");
+    let (own, wrong) = (format!("webshell.key.{}", login.key), format!("webshell.key.{}", other.key));
+    for (subprotocols, status, selected) in [
+        (offered(&["webshell.v1"]), 401, None),
+        (offered(&["webshell.v1", &wrong]), 401, None),
+        (offered(&["webshell.v1", &own]), 101, Some("webshell.v1")),
+        (offered(&["webshell.raw", &own]), 101, Some("webshell.raw")),
+        (offered(&[&own]), 400, None),
+    ] {
+        let reply = site.open(TERMINAL, &[cookie, ("Sec-WebSocket-Protocol", &subprotocols)]).await;
+        assert_eq!((reply.status, reply.header("sec-websocket-protocol")), (status, selected), "{subprotocols}");
+    }
+    assert_eq!(site.open(TERMINAL, &[cookie, key]).await.status, 101, "raw, from a client that sets headers");
+    let two = format!("{}; {}", other.cookie, login.cookie);
+    assert_eq!(site.open(TERMINAL, &[("Cookie", &two), key]).await.status, 101, "beside one that another port has set");
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_logs_in_by_itself() {
+    let site = start(Options { allowed: vec!["http://127.0.0.1:8000"], ..Options::default() }).await;
+    let body = format!("{{\"ticket\": \"{}\"}}", site.ticket());
+    let theirs = ("Origin", "http://127.0.0.1:8000");
+    for (body, status) in [("{\"ticket\": \"0\"}", 401), (&body, 200)] {
+        let reply = site.send("POST /-/session", &[theirs, ("Content-Type", "text/plain")], body).await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("http://127.0.0.1:8000"));
+        assert_eq!(reply.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(reply.header("vary"), Some("Origin"));
+        if status == 200 {
+            let LoggedIn { cookie, key } = LoggedIn::of(&reply);
+            let offers = format!("webshell.raw, webshell.key.{key}");
+            let headers = [theirs, ("Cookie", cookie.as_str()), ("Sec-WebSocket-Protocol", &offers)];
+            assert_eq!(site.open(TERMINAL, &headers).await.status, 101);
+        }
+    }
+    let reply = site.send("POST /-/session", &[("Origin", "http://127.0.0.1:8001")], &body).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (403, None));
 }
 
 #[tokio::test]
@@ -208,7 +270,7 @@ async fn log_ins_are_bounded_and_from_our_own_pages() {
     assert_eq!(site.send("POST /-/session", own, "ticket").await.status, 400);
     assert_eq!(site.send("POST /-/session", own, "").await.status, 400);
     assert_eq!(site.send("POST /-/session", own, &"x".repeat(8 * 1024 + 1)).await.status, 413);
-    assert_eq!(site.send("POST /-/session", own, &body).await.status, 204, "nothing of that used the ticket up");
+    assert_eq!(site.send("POST /-/session", own, &body).await.status, 200, "nothing of that used the ticket up");
 }
 
 #[tokio::test]
@@ -267,8 +329,8 @@ async fn only_our_own_pages_open_terminals_and_nothing_is_dialled_for_others() {
 #[tokio::test]
 async fn a_handshake_is_answered_with_what_it_lacks() {
     let site = start(Options::default()).await;
-    let cookie = site.cookie().await;
-    let cookie = ("Cookie", cookie.as_str());
+    let login = site.logged_in().await;
+    let [cookie, key] = login.headers();
     for (headers, status) in [
         (&[("Upgrade", "")][..], 426),
         (&[("Connection", "")], 426),
@@ -277,7 +339,7 @@ async fn a_handshake_is_answered_with_what_it_lacks() {
         (&[("Sec-WebSocket-Key", "short")], 400),
         (&[("Sec-WebSocket-Protocol", "webshell.v2, tty")], 400),
     ] {
-        let headers: Vec<_> = headers.iter().copied().chain([cookie]).collect();
+        let headers: Vec<_> = headers.iter().copied().chain([cookie, key]).collect();
         let reply = site.open(TERMINAL, &headers).await;
         assert_eq!(reply.status, status, "{headers:?}: {}", reply.body);
         if status == 426 {
@@ -285,16 +347,16 @@ async fn a_handshake_is_answered_with_what_it_lacks() {
             assert_eq!(reply.header("sec-websocket-version"), Some("13"));
         }
     }
-    let reply = site.open(TERMINAL, &[cookie, ("Sec-WebSocket-Protocol", "tty")]).await;
+    let reply = site.open(TERMINAL, &[cookie, key, ("Sec-WebSocket-Protocol", "tty")]).await;
     assert!(reply.body.contains("webshell.v1"), "{}", reply.body);
     assert_eq!(site.open(TERMINAL, &[]).await.status, 401);
     assert_eq!(site.open("/demo/nothing/ws", &[]).await.status, 401, "no names are told to strangers");
-    assert_eq!(site.open("/demo/nothing/ws", &[cookie]).await.status, 404);
+    assert_eq!(site.open("/demo/nothing/ws", &[cookie, key]).await.status, 404);
 
-    let reply = site.open(TERMINAL, &[cookie, ("Sec-WebSocket-Protocol", "tty, webshell.v1")]).await;
+    let reply = site.open(TERMINAL, &[cookie, key, ("Sec-WebSocket-Protocol", "tty, webshell.v1")]).await;
     assert_eq!((reply.status, reply.header("sec-websocket-protocol")), (101, Some("webshell.v1")));
     assert_eq!(reply.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    let reply = site.open(TERMINAL, &[cookie, ("Sec-WebSocket-Extensions", "permessage-deflate")]).await;
+    let reply = site.open(TERMINAL, &[cookie, key, ("Sec-WebSocket-Extensions", "permessage-deflate")]).await;
     assert_eq!(reply.status, 101);
     assert_eq!(reply.header("sec-websocket-protocol"), None);
     assert_eq!(reply.header("sec-websocket-extensions"), None);
@@ -398,8 +460,8 @@ async fn headers_are_bounded() {
 async fn metrics_name_no_user_and_no_host() {
     let demo = Demo::start(&CancellationToken::new()).await.unwrap();
     let site = Site::start(demo_shell(&demo), Options::default()).await;
-    let cookie = site.cookie().await;
-    let mut terminal = socket(site.open(TERMINAL, &[("Cookie", &cookie)]).await);
+    let login = site.logged_in().await;
+    let mut terminal = socket(site.open(TERMINAL, &login.headers()).await);
     terminal.send(Message::text("echo sum $((40 + 2))\n")).await.unwrap();
     wait_for(&mut terminal, "sum 42").await;
     let metrics = site.admin("/metrics").await;
@@ -507,8 +569,8 @@ async fn terminals_work_over_tls() {
     );
     assert_eq!(reply.header("strict-transport-security"), None, "localhost has other services, too");
 
-    let mut headers = HANDSHAKE.to_vec();
-    headers.push(("Cookie", cookie.split(';').next().unwrap()));
+    let login = LoggedIn::of(&reply);
+    let headers = [&HANDSHAKE[..], &login.headers()].concat();
     let mut terminal = socket(send(&format!("GET {TERMINAL}"), &headers, "").await);
     terminal.send(Message::text("echo sum $((40 + 2))\n")).await.unwrap();
     wait_for(&mut terminal, "sum 42").await;

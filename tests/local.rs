@@ -9,7 +9,7 @@ mod support {
 use std::process::{Output, Stdio};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use support::site::{HANDSHAKE, PATIENCE, exchange, request_text};
+use support::site::{HANDSHAKE, LoggedIn, PATIENCE, exchange, request_text};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
     net::TcpStream,
@@ -81,13 +81,15 @@ async fn the_printed_url_leads_to_a_terminal_and_logs_tell_who_but_not_what() {
     assert_eq!(refused.status, 401);
 
     let reply = send("POST /-/session", &[], &format!("{{\"ticket\": \"{ticket}\"}}")).await;
-    assert_eq!(reply.status, 204);
-    let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap();
+    let login = LoggedIn::of(&reply);
+    let cookie = login.cookie.as_str();
     let second = local.line().await;
     let next = second.split_once("#ticket=").unwrap().1;
     assert!(second.contains(page) && next != ticket, "{second}");
 
     let headers = [&HANDSHAKE[..], &[forwarded, ("Cookie", cookie)]].concat();
+    assert_eq!(send("GET /demo/terminal/ws", &headers, "").await.status, 401, "the cookie alone is not enough");
+    let headers = [&HANDSHAKE[..], &[forwarded], &login.headers()].concat();
     let reply = send("GET /demo/terminal/ws", &headers, "").await;
     assert_eq!(reply.status, 101);
     let mut socket = ClientBuilder::new().take_over(reply.stream);
@@ -100,19 +102,21 @@ async fn the_printed_url_leads_to_a_terminal_and_logs_tell_who_but_not_what() {
 
     let (in_order, log) = local.stop().await;
     assert!(in_order, "{log}");
-    for secret in [ticket, next, cookie, cookie.split_once('=').unwrap().1, "canary"] {
+    for secret in [ticket, next, cookie, cookie.split_once('=').unwrap().1, &login.key, "canary"] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let audit: Vec<_> = lines.filter(|line| line["target"] == "audit").collect();
     let events: Vec<_> = audit.iter().map(|line| line["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["denied", "connected", "ended"]);
+    assert_eq!(events, ["denied", "denied", "connected", "ended"]);
     for line in &audit {
         assert_eq!((&line["namespace"], &line["name"]), (&"demo".into(), &"terminal".into()));
         assert_eq!(line["client"], "192.0.2.7");
     }
-    assert_eq!((&audit[0]["user"], &audit[0]["reason"]), (&"".into(), &"not-logged-in".into()));
-    assert_eq!((&audit[2]["user"], &audit[2]["reason"]), (&"local".into(), &"exit".into()));
+    for denied in &audit[..2] {
+        assert_eq!((&denied["user"], &denied["reason"]), (&"".into(), &"not-logged-in".into()));
+    }
+    assert_eq!((&audit[3]["user"], &audit[3]["reason"]), (&"local".into(), &"exit".into()));
 }
 
 #[tokio::test]

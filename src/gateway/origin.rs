@@ -134,6 +134,11 @@ impl Origins {
         Self { own: Own::Told(trust), allowed: Vec::new() }
     }
 
+    /// Whether this is another page's origin that was allowed.
+    pub fn allows(&self, origin: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed.0 == origin)
+    }
+
     /// Whether a request may read from here: its `Host` is a name of this gateway.
     ///
     /// # Errors
@@ -163,7 +168,7 @@ impl Origins {
             Own::Exactly(own) => own.0 == origin,
             Own::Told(trust) => trust.borrow().origin.0 == origin,
         };
-        (own || self.allowed.iter().any(|o| o.0 == origin)).then_some(()).ok_or(Refusal::Origin)
+        (own || self.allows(origin)).then_some(()).ok_or(Refusal::Origin)
     }
 }
 

@@ -5,7 +5,10 @@ use std::{fmt::Display, net::IpAddr, sync::Arc};
 use hyper::{
     Method, Request, StatusCode,
     body::Incoming,
-    header::{COOKIE, HOST, HeaderValue, ORIGIN, SET_COOKIE},
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN,
+        SET_COOKIE, VARY,
+    },
     http::request::Parts,
     upgrade::OnUpgrade,
 };
@@ -25,7 +28,7 @@ use super::{
     headers::Reach,
     http::{self, Answer, X_FORWARDED_FOR, single, texts},
     list,
-    login::{Auth, PortalLogins, sessions::LoggedIn},
+    login::{Auth, PortalLogins, printed::Redeemed, sessions::LoggedIn},
     origin::{self, Origins},
     page, path,
     ping::Pings,
@@ -33,12 +36,12 @@ use super::{
     routes::{self, Route, Scope},
     server::{Handler, Peer},
     terminal::{self, Connection, Mode, Terminals},
-    upgrade,
+    upgrade::{self, Negotiated},
 };
 use crate::{
     catalog::ShellKey,
     network,
-    protocol::{raw, v1},
+    protocol::{KEY_HEADER, raw, v1},
     telemetry::{
         audit::{Denials, Subject},
         metrics::HttpMetrics,
@@ -47,6 +50,9 @@ use crate::{
     ticket,
     user::User,
 };
+
+/// The header with the key of a log-in.
+const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
 
 /// The most bytes of a body with a printed ticket, and of a form with one of the portal's: the ticket and a name.
 const MAX_BODY: usize = 8 * 1024;
@@ -84,7 +90,7 @@ pub struct Site {
 }
 
 #[derive(Deserialize)]
-struct LogIn {
+struct WithTicket {
     ticket: String,
 }
 
@@ -93,7 +99,7 @@ struct LogIn {
 impl Handler for Site {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let (parts, body, upgrade) = http::split(request);
-        peer.place.hold(match self.auth.identify(texts(&parts.headers, COOKIE)) {
+        peer.place.hold(match self.auth.identify(texts(&parts.headers, COOKIE), key(&parts)) {
             Some(user) => Holder::User(user.name.clone()),
             None => Holder::Address(self.client(&parts, &peer)),
         });
@@ -121,7 +127,7 @@ impl Site {
         match route {
             Route::Session if parts.method == Method::POST => match &self.auth {
                 Auth::Portal(logins) => self.log_in_from_portal(parts, body, &peer, logins).await,
-                _ => self.log_in(parts, body, &peer).await,
+                _ => self.log_in(parts, body, &peer).await.or_else(|refusal| self.share(parts, refusal.into_answer())),
             },
             Route::Session if parts.method == Method::DELETE => self.log_out(parts),
             Route::Session if !is_read => Err(Refusal::Method("GET, HEAD, POST, DELETE")),
@@ -156,7 +162,7 @@ impl Site {
 
     /// Who sent a request.
     fn identify(&self, parts: &Parts) -> Result<Arc<User>, Refusal> {
-        let user = self.auth.identify(texts(&parts.headers, COOKIE));
+        let user = self.auth.identify(texts(&parts.headers, COOKIE), key(parts));
         user.ok_or_else(|| self.auth.login_path().map_or(Refusal::NotLoggedIn, Refusal::LogInAt))
     }
 
@@ -200,19 +206,30 @@ impl Site {
     async fn log_in(&self, parts: &Parts, body: Incoming, peer: &Peer) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
         let body = http::read(body, MAX_BODY).await?;
-        let LogIn { ticket } = serde_json::from_slice(&body).map_err(|_| Refusal::NoTicket)?;
-        let mut answer = http::empty(StatusCode::NO_CONTENT);
-        let Auth::Printed(tickets) = &self.auth else { return Ok(answer) };
-        let logged_in = tickets.redeem(&ticket, texts(&parts.headers, COOKIE)).map_err(|error| {
+        let WithTicket { ticket } = serde_json::from_slice(&body).map_err(|_| Refusal::NoTicket)?;
+        let Auth::Printed(tickets) = &self.auth else { return Ok(http::empty(StatusCode::NO_CONTENT)) };
+        let redeemed = tickets.redeem(&ticket, texts(&parts.headers, COOKIE), key(parts)).map_err(|error| {
             error!(%error, "nobody can log in");
             Refusal::Internal
         })?;
-        self.metrics.login(logged_in.is_some());
-        let logged_in = logged_in.ok_or_else(|| {
+        self.metrics.login(redeemed.is_some());
+        let Redeemed { logged_in, key } = redeemed.ok_or_else(|| {
             self.tell_of_refusal(self.client(parts, peer), "ticket", &"the ticket is wrong or was used before");
             Refusal::Ticket
         })?;
+        let mut answer = http::json(StatusCode::OK, &json!({"key": key.expose()})).ok_or(Refusal::Internal)?;
         self.welcome(logged_in, &mut answer)?;
+        self.share(parts, answer)
+    }
+
+    /// Lets a page served elsewhere, whose origin is allowed, read an answer (Fetch standard, CORS protocol).
+    fn share(&self, parts: &Parts, mut answer: Answer) -> Result<Answer, Refusal> {
+        let headers = answer.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = single(&parts.headers, ORIGIN).filter(|origin| self.origins.allows(origin)) {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, header(origin.to_owned())?);
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
         Ok(answer)
     }
 
@@ -268,7 +285,7 @@ impl Site {
     /// Ends a log-in, and the sessions that were opened or last continued by it.
     fn log_out(&self, parts: &Parts) -> Result<Answer, Refusal> {
         self.check_origin(parts)?;
-        let logged_out = self.auth.log_out(texts(&parts.headers, COOKIE));
+        let logged_out = self.auth.log_out(texts(&parts.headers, COOKIE), key(parts));
         for user in &logged_out.users {
             self.terminals.registry.log_out(user, "You logged out.");
         }
@@ -304,18 +321,19 @@ impl Site {
         shell: ShellKey,
     ) -> Result<Answer, Refusal> {
         let client = self.client(parts, &peer);
-        let (accept, mode, user, may_begin) = self.admit(parts, &shell).await.inspect_err(|refusal| {
-            let cause = refusal.cause();
-            self.metrics.refused(cause);
-            if !matches!(refusal, Refusal::Handshake(_)) {
-                let user = self.identify(parts).map(|user| user.name.clone()).unwrap_or_default();
-                self.denials.denied(Subject { shell: &shell, user: &user, client }, cause);
-            }
-        })?;
+        let (accept, (mode, subprotocol), user, may_begin) =
+            self.admit(parts, &shell).await.inspect_err(|refusal| {
+                let cause = refusal.cause();
+                self.metrics.refused(cause);
+                if !matches!(refusal, Refusal::Handshake(_)) {
+                    let user = self.identify(parts).map(|user| user.name.clone()).unwrap_or_default();
+                    self.denials.denied(Subject { shell: &shell, user: &user, client }, cause);
+                }
+            })?;
         let upgrade = upgrade.ok_or(upgrade::Refusal::NotWebSocket)?;
-        let (max_frame, subprotocol) = match mode {
-            Mode::V1 => (v1::MAX_CLIENT_FRAME, Some(v1::SUBPROTOCOL)),
-            Mode::Raw { .. } => (raw::MAX_CLIENT_FRAME, None),
+        let max_frame = match mode {
+            Mode::V1 => v1::MAX_CLIENT_FRAME,
+            Mode::Raw { .. } => raw::MAX_CLIENT_FRAME,
         };
         let connection = Connection { shell, user, client, may_begin, place: Arc::clone(&peer.place) };
         let terminals = self.terminals.clone();
@@ -329,7 +347,11 @@ impl Site {
 
     /// All that stands between a request and a terminal, and whether a session may be begun there: one that lives may be
     /// gone on with also while nobody can tell.
-    async fn admit(&self, parts: &Parts, shell: &ShellKey) -> Result<(HeaderValue, Mode, Arc<User>, bool), Refusal> {
+    async fn admit(
+        &self,
+        parts: &Parts,
+        shell: &ShellKey,
+    ) -> Result<(HeaderValue, Negotiated, Arc<User>, bool), Refusal> {
         let accept = upgrade::accept(parts)?;
         self.check_origin(parts)?;
         if self.draining.is_cancelled() {
@@ -347,6 +369,11 @@ impl Site {
         }
         Ok((accept, upgrade::mode(parts)?, user, may_begin))
     }
+}
+
+/// The key of the sender's log-in: in a header, or, where a browser's page can set none, among the subprotocols.
+fn key(parts: &Parts) -> Option<&str> {
+    single(&parts.headers, KEY).or_else(|| upgrade::key(&parts.headers))
 }
 
 // === answers ===

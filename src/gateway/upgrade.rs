@@ -11,10 +11,13 @@ use hyper::{
 use sha1::{Digest as _, Sha1};
 
 use super::terminal::Mode;
-use crate::protocol::{raw, v1};
+use crate::protocol::{KEY_SUBPROTOCOL, raw, v1};
 
 /// What is appended to a key before it is hashed (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The mode in which a terminal is spoken to, and the subprotocol that is selected for it.
+pub type Negotiated = (Mode, Option<&'static str>);
 
 /// Why a request is no handshake we accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +32,7 @@ pub enum Refusal {
     #[error("the Sec-WebSocket-Key header is missing or not 16 bytes in base64")]
     Key,
     /// Only subprotocols that we do not speak.
-    #[error("none of the offered subprotocols is supported; offer webshell.v1, or none for raw bytes")]
+    #[error("none of the offered subprotocols is supported; offer webshell.v1, or webshell.raw or none for raw bytes")]
     Subprotocol,
     /// One ping too many. It has a status of its own: what stands before us answers with 503 where it has nobody to pass a request to,
     /// and whoever proves a route must be able to tell the two apart.
@@ -86,17 +89,27 @@ pub fn accept(request: &request::Parts) -> Result<HeaderValue, Refusal> {
     BASE64_STANDARD.encode(hash.finalize()).try_into().map_err(|_| Refusal::Key)
 }
 
-/// The mode in which a terminal is spoken to.
+/// What the offered subprotocols come to: the client's first that is known counts.
 ///
 /// # Errors
 /// [`Refusal::Subprotocol`] where only unknown ones are offered.
-pub fn mode(request: &request::Parts) -> Result<Mode, Refusal> {
+pub fn mode(request: &request::Parts) -> Result<Negotiated, Refusal> {
+    let raw = Mode::Raw { size: raw::size_from_query(request.uri.query().unwrap_or_default()) };
     let mut offers = list(&request.headers, SEC_WEBSOCKET_PROTOCOL).peekable();
     if offers.peek().is_none() {
-        let size = raw::size_from_query(request.uri.query().unwrap_or_default());
-        return Ok(Mode::Raw { size });
+        return Ok((raw, None));
     }
-    offers.any(|offer| offer == v1::SUBPROTOCOL).then_some(Mode::V1).ok_or(Refusal::Subprotocol)
+    let known = offers.find_map(|offer| match offer {
+        v1::SUBPROTOCOL => Some((Mode::V1, Some(v1::SUBPROTOCOL))),
+        raw::SUBPROTOCOL => Some((raw, Some(raw::SUBPROTOCOL))),
+        _ => None,
+    });
+    known.ok_or(Refusal::Subprotocol)
+}
+
+/// The key of a log-in among the subprotocols.
+pub fn key(headers: &HeaderMap) -> Option<&str> {
+    list(headers, SEC_WEBSOCKET_PROTOCOL).find_map(|offer| offer.strip_prefix(KEY_SUBPROTOCOL))
 }
 
 /// The members of a header that is a list, over all its fields. A field that is not text counts as one empty member.
@@ -163,12 +176,28 @@ mod tests {
     #[test]
     fn the_subprotocol_chooses_the_mode() {
         let size = Size { cols: 120, rows: 40, ..Size::DEFAULT };
-        assert_eq!(mode(&request(&GOOD)), Ok(Mode::Raw { size }));
-        assert_eq!(mode(&with("sec-websocket-protocol", "webshell.v1")), Ok(Mode::V1));
-        assert_eq!(mode(&with("sec-websocket-protocol", "tty, webshell.v1")), Ok(Mode::V1));
-        for unknown in ["tty", "webshell.v2, v5.channel.k8s.io", "WEBSHELL.V1", ""] {
+        assert_eq!(mode(&request(&GOOD)), Ok((Mode::Raw { size }, None)));
+        for (offered, expected, selected) in [
+            ("webshell.v1", Mode::V1, "webshell.v1"),
+            ("tty, webshell.v1", Mode::V1, "webshell.v1"),
+            ("webshell.key.00, webshell.v1", Mode::V1, "webshell.v1"),
+            ("webshell.raw", Mode::Raw { size }, "webshell.raw"),
+            ("webshell.raw, webshell.v1, webshell.key.00", Mode::Raw { size }, "webshell.raw"),
+        ] {
+            assert_eq!(mode(&with("sec-websocket-protocol", offered)), Ok((expected, Some(selected))), "{offered}");
+        }
+        for unknown in ["tty", "webshell.v2, v5.channel.k8s.io", "WEBSHELL.V1", "webshell.key.00", ""] {
             assert_eq!(mode(&with("sec-websocket-protocol", unknown)), Err(Refusal::Subprotocol), "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn a_key_comes_among_the_subprotocols() {
+        let key_in = |offered| key(&with("sec-websocket-protocol", offered).headers).map(str::to_owned);
+        assert_eq!(key_in("webshell.v1, webshell.key.0a1b"), Some("0a1b".to_owned()));
+        assert_eq!(key_in("webshell.key."), Some(String::new()));
+        assert_eq!(key_in("webshell.v1, webshell.keys"), None);
+        assert_eq!(key(&request(&GOOD).headers), None);
     }
 
     proptest! {

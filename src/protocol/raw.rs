@@ -2,6 +2,8 @@
 
 use super::v1::Size;
 
+/// Its name, for clients that must offer one: browsers close a WebSocket for which none of those offered is selected.
+pub const SUBPROTOCOL: &str = "webshell.raw";
 /// The largest frame a client may send, in bytes: AttachAddon sends a paste whole.
 pub const MAX_CLIENT_FRAME: usize = 1024 * 1024;
 /// What is said, as text, before a raw connection is closed.

@@ -50,6 +50,12 @@ pub struct Site {
     tickets: Option<watch::Receiver<Secret>>,
 }
 
+/// What a client keeps of a log-in with a printed ticket.
+pub struct LoggedIn {
+    pub cookie: String,
+    pub key: String,
+}
+
 /// An answer, and what it came on.
 pub struct Reply<S> {
     pub status: u16,
@@ -138,11 +144,9 @@ impl Site {
         self.send("POST /-/session", &[("Origin", &self.origin())], &body).await
     }
 
-    /// Logs in; the cookie as browsers send it.
-    pub async fn cookie(&self) -> String {
-        let reply = self.log_in(&self.ticket()).await;
-        assert_eq!(reply.status, 204, "{}", reply.body);
-        reply.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    /// Logs in with the ticket that works now.
+    pub async fn logged_in(&self) -> LoggedIn {
+        LoggedIn::of(&self.log_in(&self.ticket()).await)
     }
 
     /// Asks for a WebSocket as a browser on the gateway's own page does; `headers` take the place of those it would send.
@@ -159,6 +163,21 @@ impl Site {
     pub async fn admin(&self, path: &str) -> Reply<TcpStream> {
         let stream = TcpStream::connect(self.admin).await.unwrap();
         exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n")).await
+    }
+}
+
+impl LoggedIn {
+    /// From the answer to a ticket.
+    pub fn of<S>(reply: &Reply<S>) -> Self {
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let key = reply.body.strip_prefix("{\"key\":\"").and_then(|body| body.strip_suffix("\"}"));
+        Self { cookie, key: key.unwrap_or_else(|| panic!("{}", reply.body)).to_owned() }
+    }
+
+    /// As they are sent with each request.
+    pub fn headers(&self) -> [(&str, &str); 2] {
+        [("Cookie", &self.cookie), ("WebShell-Key", &self.key)]
     }
 }
 

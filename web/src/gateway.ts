@@ -1,5 +1,7 @@
 // The HTTP side of gateway and portal (docs/protocol.md, "Log-in"): who am I, which shells, and logging in and out.
 
+import { forgetKey, keyHeaders, readKey, storeKey } from './loginkey';
+
 /** A shell that the user may open. */
 export interface Shell {
   readonly namespace: string;
@@ -64,11 +66,16 @@ export function takeTicket(): string | undefined {
   return ticket;
 }
 
-/** Exchanges a ticket for a session cookie. */
+/** Exchanges a ticket for a session cookie and its key. */
 export function logIn(base: string, ticket: string): Promise<Answer<undefined>> {
   const body = JSON.stringify({ ticket });
   const headers = { 'Content-Type': 'application/json' };
-  return ask(`${base}-/session`, { method: 'POST', headers, body }, async () => undefined);
+  return ask(`${base}-/session`, { method: 'POST', headers, body }, async (response) => {
+    // Where everybody may come in there is none.
+    const key = response.status === 200 ? readKey((await response.json()).key) : undefined;
+    if (key !== undefined) storeKey(key);
+    return undefined;
+  });
 }
 
 /** Exchanges a token for a session cookie, at the portal. */
@@ -90,7 +97,10 @@ export async function logInWithToken(token: string): Promise<LogIn> {
 
 /** Ends the log-in at a gateway, and the terminals that were opened by it. */
 export function logOut(base: string): Promise<Answer<undefined>> {
-  return ask(`${base}-/session`, { method: 'DELETE' }, async () => undefined);
+  return ask(`${base}-/session`, { method: 'DELETE' }, async () => {
+    forgetKey();
+    return undefined;
+  });
 }
 
 /** Ends the log-in at the portal. */
@@ -110,11 +120,12 @@ export function listShells(base: string): Promise<Answer<Listing>> {
 
 async function ask<Value>(
   url: string,
-  request: RequestInit,
+  request: RequestInit & { headers?: Record<string, string> },
   read: (response: Response) => Promise<Value>,
 ): Promise<Answer<Value>> {
   try {
-    const response = await fetch(url, { ...request, cache: 'no-store', signal: AbortSignal.timeout(10_000) });
+    const headers = { ...request.headers, ...keyHeaders() };
+    const response = await fetch(url, { ...request, headers, cache: 'no-store', signal: AbortSignal.timeout(10_000) });
     if (response.status === 401) return { kind: 'login', path: await loginPath(response) };
     if (!response.ok) return { kind: 'unreachable' };
     return { kind: 'ok', value: await read(response) };

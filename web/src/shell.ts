@@ -10,6 +10,7 @@ import { listShells, type Place, whoAmI } from './gateway';
 import { Header } from './header';
 import type { Action } from './keys';
 import { followLifetime } from './lifetime';
+import { keyOffers } from './loginkey';
 import { ModeTracker } from './modes';
 import { Notices } from './notices';
 import { Output } from './output';
@@ -151,7 +152,7 @@ export class ShellPage {
   private connect(kept?: Kept): void {
     const connection = new Connection(
       {
-        open: () => new WebSocket(new URL('ws', location.href.replace(/^http/, 'ws')), SUBPROTOCOL),
+        open: () => new WebSocket(new URL('ws', location.href.replace(/^http/, 'ws')), [SUBPROTOCOL, ...keyOffers()]),
         diagnose: () => this.diagnose(),
         onStatus: (status) => this.setStatus(status),
         onWelcome: (welcome, lost) => this.welcomed(welcome, lost),

@@ -28,7 +28,12 @@ impl Secret {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits)?;
-        Ok(Self(format!("{:032x}", u128::from_be_bytes(bits))))
+        Ok(Self::from_bits(bits))
+    }
+
+    /// The one of these bits.
+    pub fn from_bits(bits: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(bits)))
     }
 
     /// Reads the digits of one.
@@ -87,6 +92,11 @@ impl Cookie {
     /// The `Set-Cookie` that makes a browser forget it.
     pub fn forget(&self) -> String {
         self.set("", Duration::ZERO)
+    }
+
+    /// How a `Cookie` header names this value of it.
+    pub fn pair(&self, value: &str) -> String {
+        format!("{}={value}", self.name)
     }
 
     /// Its values in the `Cookie` headers.

@@ -37,11 +37,12 @@ pub struct LoggedOut {
 }
 
 impl Auth {
-    /// Who sent a request with these `Cookie` headers. Each log-in has a value of its own, the same at every request.
-    pub fn identify<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> Option<Arc<User>> {
+    /// Who sent a request with these `Cookie` headers, and with this key beside them. Each log-in has a value of its own, the same
+    /// at every request.
+    pub fn identify<'a>(&self, cookies: impl Iterator<Item = &'a str>, key: Option<&str>) -> Option<Arc<User>> {
         match self {
             Self::None(user) => Some(Arc::clone(user)),
-            Self::Printed(tickets) => tickets.identify(cookies),
+            Self::Printed(tickets) => tickets.identify(cookies, key),
             Self::Portal(logins) => logins.identify(cookies),
         }
     }
@@ -54,11 +55,11 @@ impl Auth {
         }
     }
 
-    /// Ends the log-ins that the `Cookie` headers name.
-    pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>) -> LoggedOut {
+    /// Ends the log-ins that the `Cookie` headers name, with this key beside them.
+    pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>, key: Option<&str>) -> LoggedOut {
         match self {
             Self::None(_) => LoggedOut { users: Vec::new(), forget: None },
-            Self::Printed(tickets) => tickets.log_out(cookies),
+            Self::Printed(tickets) => tickets.log_out(cookies, key),
             Self::Portal(logins) => logins.log_out(cookies),
         }
     }
