@@ -121,7 +121,7 @@ test('a cookie that another port of the computer sets logs nobody in as somebody
 });
 
 test('a page of an allowed origin logs in by itself and speaks raw bytes', async (t) => {
-  const stage = await Stage.set(t, { expected: /Error during WebSocket handshake|40[01]/ });
+  const stage = await Stage.set(t, { expected: /WebSocket connection to .* failed|40[01]/ });
   const tools = await neighbour(stage);
   const gateway = await Gateway.start({ origin: tools.origin });
   stage.later(() => gateway.stop());
