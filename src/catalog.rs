@@ -78,6 +78,8 @@ pub struct Access {
     pub clipboard_write: bool,
     /// Which addresses may be connected to.
     pub admission: ssh::Admission,
+    /// The shortest RSA key that may vouch for the host, in bits.
+    pub min_rsa_bits: u32,
 }
 
 /// What of an [`Access`] has become another, so that sessions that began with it must end.
@@ -152,5 +154,6 @@ impl Access {
             && self.limits == newer.limits
             && self.clipboard_write == newer.clipboard_write
             && self.admission == newer.admission
+            && self.min_rsa_bits == newer.min_rsa_bits
     }
 }

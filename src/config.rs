@@ -199,6 +199,8 @@ pub struct Policy {
     pub forbid_insecure: bool,
     /// Forbids host key policy `TrustOnFirstUse`.
     pub forbid_trust_on_first_use: bool,
+    /// Forbids hosts' RSA keys under 2,048 bits; under 1,024 they are refused in any case.
+    pub forbid_short_rsa_keys: bool,
     /// The most sessions of one user in one namespace; any number without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions_per_user: Option<u32>,

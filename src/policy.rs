@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{api::HostKeyPolicy, config::Policy};
+use crate::{api::HostKeyPolicy, config::Policy, ssh};
 
 /// IPv4 networks where no target is, with what they are. The first that fits is named.
 const RESERVED_V4: [(Ipv4Net, &str); 8] = [
@@ -121,6 +121,11 @@ impl TargetPolicy {
             ));
         }
         Ok(())
+    }
+
+    /// The shortest RSA key that may vouch for a host, in bits.
+    pub fn min_rsa_bits(&self) -> u32 {
+        if self.policy.forbid_short_rsa_keys { ssh::GOOD_RSA_BITS } else { ssh::MIN_RSA_BITS }
     }
 }
 

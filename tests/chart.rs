@@ -83,7 +83,7 @@ fn every_value_arrives() {
     assert_eq!(config.login_lifetime.to_string(), "1h");
     let policy = &config.policy;
     assert_eq!((policy.allowed_cidrs.len(), policy.denied_cidrs.len(), &policy.allowed_ports[..]), (2, 1, &[22][..]));
-    assert!(policy.forbid_insecure && policy.forbid_trust_on_first_use);
+    assert!(policy.forbid_insecure && policy.forbid_trust_on_first_use && policy.forbid_short_rsa_keys);
     let caps = [policy.max_sessions_per_user, policy.max_sessions_per_web_shell, policy.max_sessions_per_namespace];
     assert_eq!(caps, [Some(4), Some(8), Some(16)]);
 }

@@ -119,6 +119,7 @@ async fn try_to_open(port: u16) -> Failure {
         size: WindowSize { cols: 80, rows: 24, width: 0, height: 0 },
         connect_timeout: PATIENCE,
         admission: Admission::new(move |address| policy.admit(address)),
+        min_rsa_bits: 0,
         rekey: RekeyLimits::default(),
     })
     .await

@@ -69,7 +69,7 @@ impl Judge {
             StatusKeys::new(self.api.clone(), Arc::clone(&self.calls), self.notices.clone(), &self.namespace, name);
         let learned = Arc::new(LearnedKeys::Kept(Arc::new(keys)));
         let access = match resolve::access(spec, fetched, Some(&learned), &self.admission) {
-            Ok(access) => access,
+            Ok(access) => Access { min_rsa_bits: self.policy.borrow().min_rsa_bits(), ..access },
             Err(problems) => {
                 let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 let found = Found::unresolved(spec, resolve::problem::cause(&problems), message, None);
@@ -89,9 +89,16 @@ impl Judge {
             return Found::unresolved(spec, Cause::Unusable, message, checked);
         }
         let target = resolve::target(spec, Some(&access.target.user));
+        let warning = match access.host_keys.short_key(&access.target.host, access.target.port) {
+            Some((place, bits)) => format!(
+                " But {place} of the known hosts has an RSA key of only {bits} bits for the host: give the host an Ed25519 key, and \
+                 put that there."
+            ),
+            None => String::new(),
+        };
+        let message = format!("All that it names was read and can be used.{warning}");
         let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
         let access = admitted.map(|()| Arc::new(access)).map_err(Obstacle::invalid);
-        let message = "All that it names was read and can be used.".to_owned();
         let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
         Found { access, target, finding, missing: false, spec: Arc::clone(spec), generation: None, checked }
     }

@@ -42,7 +42,7 @@ impl StatusKeys {
         let text = format!("{read}{}\n", key.line);
         match status::apply_own(&self.api, &self.calls, Purpose::Connection, &object, condition, Some(text)).await {
             Ok(_) => {
-                self.notices.learned(&self.name, &key.fingerprint);
+                self.notices.learned(&self.name, key);
                 Ok(true)
             }
             Err(error) if error.is_conflict() => Ok(false),

@@ -13,6 +13,7 @@ use crate::{
     calls::{Calls, Purpose},
     events::{Events, Notice},
     protocol::{Reason, v1::Ended},
+    ssh::PresentedKey,
 };
 
 /// A WebShell has no second event of a reason within this: whoever reads them wants to know that it happens, and users who
@@ -48,11 +49,16 @@ impl Notices {
         (Self(sender), waiting)
     }
 
-    /// Tells that the key with this fingerprint was learned for the WebShell of this name.
-    pub fn learned(&self, name: &str, fingerprint: &str) {
+    /// Tells that a key was learned for the WebShell of this name.
+    pub fn learned(&self, name: &str, key: &PresentedKey) {
+        let short = match key.short {
+            Some(bits) => format!("; an RSA key of only {bits} bits can be forged: give the host an Ed25519 key"),
+            None => String::new(),
+        };
         let message = format!(
-            "the host's key was learned on first use and is trusted from now on (status.hostKey): {fingerprint}; compare it with \
-             the host's own (ssh-keygen -lf)"
+            "the host's key was learned on first use and is trusted from now on (status.hostKey): {}; compare it with the host's \
+             own (ssh-keygen -lf){short}",
+            key.fingerprint
         );
         self.tell(name, Notice { warning: false, reason: reasons::HOST_KEY_LEARNED, message });
     }
@@ -74,9 +80,11 @@ impl Notices {
 /// The reason of the event for an end.
 fn reason(ended: Reason) -> Option<&'static str> {
     match ended {
-        Reason::HostKeyUnknown | Reason::HostKeyChanged | Reason::HostKeyRevoked | Reason::HostCertificateInvalid => {
-            Some(reasons::HOST_KEY_REFUSED)
-        }
+        Reason::HostKeyUnknown
+        | Reason::HostKeyChanged
+        | Reason::HostKeyRevoked
+        | Reason::HostCertificateInvalid
+        | Reason::HostKeyShort => Some(reasons::HOST_KEY_REFUSED),
         Reason::AuthenticationFailed => Some(reasons::CREDENTIALS_REFUSED),
         Reason::HostNotAllowed => Some(reasons::HOST_NOT_ALLOWED),
         _ => None,

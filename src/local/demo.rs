@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::{
     api::{self, Duration},
     catalog::{Access, Entry, ShellKey},
-    ssh::{Admission, Credentials, Demo, HostKeyPolicy, HostKeys, KnownHosts, KnownHostsError, Program, Target},
+    ssh::{
+        Admission, Credentials, Demo, HostKeyPolicy, HostKeys, KnownHosts, KnownHostsError, MIN_RSA_BITS, Program,
+        Target,
+    },
 };
 
 /// How long the way to the demo target may take: it is in the same process.
@@ -32,6 +35,7 @@ pub fn shell(demo: &Demo) -> Result<Entry, KnownHostsError> {
         limits: api::Session::default().limits(),
         clipboard_write: terminal.clipboard_write,
         admission: Admission::default(),
+        min_rsa_bits: MIN_RSA_BITS,
         target,
     };
     Ok(Entry { key, target: format!("{}@{address}", demo.user()), access: Ok(Arc::new(access)) })

@@ -62,6 +62,8 @@ reasons! {
     HostKeyRevoked = 4112, "host-key-revoked";
     /// The host's certificate is expired, for another name, or of an unknown authority.
     HostCertificateInvalid = 4113, "host-certificate-invalid";
+    /// The host's RSA key, or that of its certificate's authority, is too short.
+    HostKeyShort = 4114, "host-key-short";
     /// Every authentication method was tried.
     AuthenticationFailed = 4120, "authentication-failed";
     /// The Secret is missing, or a key in it cannot be read.

@@ -101,6 +101,7 @@ pub fn access(
             Verdict::Within(networks) => admission.clone().only_in(networks),
             Verdict::Listed | Verdict::NotListed => admission.clone(),
         },
+        min_rsa_bits: ssh::MIN_RSA_BITS,
     })
 }
 

@@ -39,6 +39,7 @@ fn open(
         size: window(session.size()),
         connect_timeout: access.connect_timeout,
         admission: access.admission.clone(),
+        min_rsa_bits: access.min_rsa_bits,
         rekey: ssh::RekeyLimits::default(),
     };
     let sink = Arc::clone(session);
@@ -142,7 +143,7 @@ fn report(rejection: &ssh::HostKeyRejection) -> HostKeyReport {
         HostKeyProblem::Changed(keys) => keys.iter().map(|key| key.fingerprint.clone()).collect(),
         _ => Vec::new(),
     };
-    let ssh::PresentedKey { fingerprint, line } = rejection.presented.clone();
+    let ssh::PresentedKey { fingerprint, line, .. } = rejection.presented.clone();
     HostKeyReport { presented: fingerprint, expected, line }
 }
 
@@ -165,6 +166,7 @@ fn reason(failure: &ssh::Failure) -> Reason {
             HostKeyProblem::Changed(_) => Reason::HostKeyChanged,
             HostKeyProblem::Revoked(_) => Reason::HostKeyRevoked,
             HostKeyProblem::CertificateInvalid(_) => Reason::HostCertificateInvalid,
+            HostKeyProblem::Short { .. } => Reason::HostKeyShort,
         },
         F::AuthenticationFailed { .. } => Reason::AuthenticationFailed,
         F::CredentialsUnusable { .. } => Reason::CredentialsUnusable,

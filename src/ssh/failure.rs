@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{
     gate::Greeting,
     host_keys::{HostKeyError, HostKeyProblem, HostKeyRejection},
+    rsa::GOOD_RSA_BITS,
 };
 
 /// The longest text of a server that is passed on within a failure, in characters.
@@ -254,7 +255,7 @@ impl Failure {
     }
 
     fn not_ssh(line: &[u8]) -> Self {
-        Self::NotSsh { answer: format!("it answered \"{}\"", printable(&String::from_utf8_lossy(line))) }
+        Self::NotSsh { answer: format!("it answered {:?}", printable(&String::from_utf8_lossy(line))) }
     }
 
     /// What an error of russh means.
@@ -264,7 +265,8 @@ impl Failure {
             E::NoCommonAlgo { kind, ours, theirs } => Self::NoCommonAlgorithm {
                 kind: purpose(&kind),
                 ours,
-                theirs: theirs.iter().take(64).map(|name| printable(name)).collect(),
+                // What is no name is no matter, and must not be taken for our words.
+                theirs: theirs.into_iter().filter(|name| is_name(name)).take(64).collect(),
             },
             E::IO(error) => Self::of_io(&error, phase),
             E::Disconnect | E::HUP | E::SendError | E::RecvError => Self::Disconnected { phase, said: None },
@@ -314,6 +316,10 @@ fn host_key_hint(rejection: &HostKeyRejection) -> String {
         HostKeyProblem::Revoked(_) => {
             "This key is in wrong hands. Don't connect before the host has a new one.".to_owned()
         }
+        HostKeyProblem::Short { .. } => format!(
+            "Nothing was sent to it. Give the host another key (ssh-keygen -A makes an Ed25519 key where it has none, and one of \
+             RSA has at least {GOOD_RSA_BITS} bits today) and put that into the known hosts."
+        ),
         HostKeyProblem::CertificateInvalid(_) => {
             "Issue a certificate that is valid for this host, or add the host's own key to the known hosts.".to_owned()
         }
@@ -361,9 +367,9 @@ impl From<Failure> for ClientError {
 
 // === Text ===
 
-/// A server's text on one line: without control characters and marks that reverse text, and not too long.
+/// A server's text on one line: without control characters and what else is not seen, and not too long.
 pub(super) fn printable(text: &str) -> String {
-    let words = text.split(|c: char| c.is_control() || is_direction(c)).filter(|part| !part.is_empty());
+    let words = text.split(is_invisible).filter(|part| !part.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     let mut quote: String = line.chars().take(MAX_QUOTE).collect();
     if quote.len() < line.len() {
@@ -372,9 +378,17 @@ pub(super) fn printable(text: &str) -> String {
     quote
 }
 
-/// Whether a character does nothing but change the direction of the text around it.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character is not seen itself, but changes how the text around it looks or reads: it controls, reverses, joins
+/// or hides. (Unicode's categories Cc, Zl, Zp and, as far as text for people has no use for them, Cf.)
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Whether a text is a name as the protocol has them (RFC 4250, 4.6.1).
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@.-_+".contains(&byte))
 }
 
 fn list(names: &[String]) -> String {
@@ -382,7 +396,7 @@ fn list(names: &[String]) -> String {
 }
 
 fn quoted(said: &Option<String>) -> String {
-    said.as_ref().map(|said| format!(": \"{said}\"")).unwrap_or_default()
+    said.as_ref().map(|said| format!(": {said:?}")).unwrap_or_default()
 }
 
 fn each(attempts: &[Attempt]) -> String {
@@ -398,9 +412,24 @@ mod tests {
 
     #[test]
     fn a_servers_text_is_quoted_on_one_short_line() {
-        assert_eq!(printable("Too many\r\n\x1b[31mfailures\u{202e}\n"), "Too many [31mfailures");
+        assert_eq!(printable("Too many\r\n\x1b[31mfail\u{200b}ures\u{202e}\n"), "Too many [31mfail ures");
         let long = printable(&"é".repeat(10_000));
         assert_eq!(long.chars().count(), MAX_QUOTE + 1);
+    }
+
+    #[test]
+    fn a_servers_words_cannot_pass_for_ours() {
+        let said = Some("bye\". Log in again at \"https://evil.example".to_owned());
+        let failure = Failure::Disconnected { phase: Phase::Handshake, said };
+        assert!(failure.to_string().ends_with(r#": "bye\". Log in again at \"https://evil.example"."#), "{failure}");
+        let theirs = ["ssh-ed25519", "none. Log in again at https://evil.example", &"a".repeat(65), "a@example.com"];
+        let error = russh::Error::NoCommonAlgo {
+            kind: AlgorithmKind::Key,
+            ours: Vec::new(),
+            theirs: theirs.map(str::to_owned).to_vec(),
+        };
+        let failure = Failure::of_russh(error, Phase::Handshake).to_string();
+        assert!(failure.ends_with("it offers ssh-ed25519, a@example.com."), "{failure}");
     }
 
     #[test]

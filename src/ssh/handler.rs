@@ -22,8 +22,10 @@ use tracing::debug;
 
 use super::{
     Event, HostKeys, Target,
-    failure::{ClientError, Failure, Phase, printable},
+    failure::{ClientError, Failure, Phase, is_name, printable},
     gate::{Gate, Hold},
+    host_keys,
+    rsa::{self, MIN_RSA_BITS},
 };
 
 /// What a server may say in banners. OpenSSH's own are a few KiB; an endless one must not fill our memory.
@@ -62,10 +64,21 @@ pub(super) type Output = Box<dyn FnMut(&[u8]) + Send>;
 pub(super) struct Link {
     /// Set when the shell has ended, or the connection.
     pub(super) end: SetOnce<End>,
+    /// What the host identified itself by, set when the first key exchange is done.
+    pub(super) host_key: SetOnce<AcceptedKey>,
     /// Set when russh has let go of the connection.
     pub(super) gone: SetOnce<()>,
     /// How many bytes of input were written.
     pub(super) written: AtomicU64,
+}
+
+/// A host key that was accepted.
+#[derive(Debug)]
+pub(super) struct AcceptedKey {
+    /// The algorithm that was agreed on for it (RFC 4253, 7.1).
+    pub(super) algorithm: String,
+    /// The key, or the certificate, as it was judged.
+    pub(super) blob: Vec<u8>,
 }
 
 /// The callbacks of one connection.
@@ -84,9 +97,11 @@ pub(super) struct Handler {
 pub(super) struct Login {
     pub(super) target: Target,
     pub(super) host_keys: HostKeys,
+    /// The shortest RSA key of a host that is accepted, in bits.
+    pub(super) min_rsa_bits: u32,
     pub(super) events: mpsc::Sender<Event>,
-    /// Whether the host's key was accepted.
-    pub(super) host_accepted: bool,
+    /// The host's key, once it was accepted.
+    pub(super) accepted: Option<Vec<u8>>,
     /// How many bytes of banners there were.
     pub(super) banner: usize,
 }
@@ -163,7 +178,7 @@ impl Handler {
     fn phase(&self) -> Phase {
         match &self.login {
             None => Phase::Shell,
-            Some(login) if login.host_accepted => Phase::Authenticate,
+            Some(login) if login.accepted.is_some() => Phase::Authenticate,
             Some(_) => Phase::Handshake,
         }
     }
@@ -176,12 +191,14 @@ impl client::Handler for Handler {
         let Some(login) = &mut self.login else { return Ok(false) };
         let Target { host, port, .. } = &login.target;
         let host_keys = mem::take(&mut login.host_keys);
-        let verdict = host_keys.check(host, *port, presented, SystemTime::now()).await.map_err(Failure::from)?;
-        if let Some(notice) = verdict.notice() {
+        let least = login.min_rsa_bits.max(MIN_RSA_BITS);
+        let verdict = host_keys.check(host, *port, presented, least, SystemTime::now()).await.map_err(Failure::from)?;
+        let notices: Vec<_> = verdict.notice().into_iter().chain(rsa::notice(presented)).collect();
+        if !notices.is_empty() {
             // Nobody who listens is no reason to stop.
-            let _ = login.events.send(Event::HostKeyNotice(notice)).await;
+            let _ = login.events.send(Event::HostKeyNotice(notices.join(" "))).await;
         }
-        login.host_accepted = true;
+        login.accepted = Some(host_keys::encoded(presented).map_err(Failure::from)?);
         Ok(true)
     }
 
@@ -207,7 +224,11 @@ impl client::Handler for Handler {
         Ok(())
     }
 
-    async fn kex_done(&mut self, _: Option<&[u8]>, _: &russh::Names, _: &mut Session) -> Result<(), ClientError> {
+    async fn kex_done(&mut self, _: Option<&[u8]>, names: &russh::Names, _: &mut Session) -> Result<(), ClientError> {
+        // Only the first exchange is one with a key that was judged.
+        if let Some(blob) = self.login.as_mut().and_then(|login| login.accepted.clone()) {
+            let _ = self.link.host_key.set(AcceptedKey { algorithm: names.key.to_string(), blob });
+        }
         self.rekey = Rekey { written: self.link.written.load(Relaxed), ..Rekey::new(self.rekey.limits) };
         Ok(())
     }
@@ -358,7 +379,14 @@ impl Drop for Handler {
 
 fn name(signal: Sig) -> String {
     match signal {
-        Sig::Custom(name) => printable(&name),
+        // What is no name must not be taken for our words.
+        Sig::Custom(name) => {
+            if is_name(&name) {
+                name
+            } else {
+                format!("{:?}", printable(&name))
+            }
+        }
         known => format!("{known:?}"),
     }
 }

@@ -3,19 +3,21 @@
 //! What russh has proven before it asks: the server holds the private key of the key it presents, or of the key inside
 //! the certificate it presents. It has looked at nothing else of a certificate; that is done here.
 
+mod certificate;
+
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use jiff::Timestamp;
 use russh::keys::{
     Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKeyOrCertificate,
     ssh_encoding::Encode,
-    ssh_key::{self, certificate::CertType, public::KeyData},
+    ssh_key::{self, public::KeyData},
 };
 use thiserror::Error;
 
 use super::{
-    known_hosts::{DEFAULT_PORT, Entry, HostKey, KnownHosts, Marker, Place, lookup_name, matches_wildcard},
+    known_hosts::{DEFAULT_PORT, Entry, HostKey, KnownHosts, Marker, Place, lookup_name},
     learned_keys::{self, KeyKeeper, LearnedKeys, LearnedKeysError, OpenLearnedKeys},
+    rsa,
 };
 
 /// The host key algorithms asked for, the best first; those of keys we know come before.
@@ -77,6 +79,8 @@ pub struct PresentedKey {
     pub fingerprint: String,
     /// A known_hosts line that would make this key trusted.
     pub line: String,
+    /// The length in bits, if it is a short RSA key.
+    pub short: Option<u32>,
 }
 
 /// A known key that the server should have presented.
@@ -110,9 +114,18 @@ pub enum HostKeyProblem {
     /// The key, or the authority that signed its certificate, is marked `@revoked`.
     #[error("the host's key is revoked by {0} of the known hosts")]
     Revoked(Place),
-    /// The certificate is signed by a known authority but is not valid for this host now; a sentence's end that says why.
+    /// The certificate is broken, or is signed by a known authority but not valid for this host now; a sentence's end that
+    /// says why.
     #[error("the host's certificate is not valid: {0}")]
     CertificateInvalid(String),
+    /// The RSA key, or that of the authority that signed its certificate, is too short.
+    #[error("the host's RSA key of {bits} bits is too short: at least {least} are needed")]
+    Short {
+        /// The length of its modulus, in bits.
+        bits: u32,
+        /// The least that is accepted.
+        least: u32,
+    },
 }
 
 /// Why a host key was not accepted.
@@ -165,14 +178,22 @@ impl HostKeys {
     ///
     /// An address the host's name resolves to is not looked up besides: the name is what the user asked for, and a key
     /// known for a re-used address says nothing about it (OpenSSH no longer does either, by default).
+    ///
+    /// RSA keys shorter than `min_rsa_bits` are refused under every policy.
     pub(super) async fn check(
         &self,
         host: &str,
         port: u16,
         presented: &PublicKeyOrCertificate,
+        min_rsa_bits: u32,
         now: SystemTime,
     ) -> Result<Verdict, HostKeyError> {
+        let bits = rsa::shortest(presented);
         let presented = Presented::new(presented).map_err(|error| HostKeyError::Malformed(error.to_string()))?;
+        if let Some(bits) = bits.filter(|bits| *bits < min_rsa_bits) {
+            let problem = HostKeyProblem::Short { bits, least: min_rsa_bits };
+            return Err(HostKeyRejection { problem, presented: presented.described(host, port) }.into());
+        }
         let policy = self.policy;
         if let Some(LearnedKeys::Kept(keeper)) = self.learned() {
             let decide = |known_hosts: &KnownHosts| decide(policy, known_hosts, host, port, &presented, now);
@@ -197,6 +218,12 @@ impl HostKeys {
         }
         let host = host.to_owned();
         self.consult(move |known_hosts, _| Ok(preferred_algorithms(known_hosts, &host, port))).await
+    }
+
+    /// The first of the keys known of a host that is a short RSA key, with its length in bits.
+    pub fn short_key(&self, host: &str, port: u16) -> Option<(Place, u32)> {
+        let entries = Entries::of(&self.known_hosts, host, port);
+        entries.keys().find_map(|entry| Some((entry.place.clone(), rsa::short(entry.key.rsa_bits()?)?)))
     }
 
     /// Where keys are learned, if they are.
@@ -247,10 +274,7 @@ fn decide(
     presented: &Presented,
     now: SystemTime,
 ) -> Result<Verdict, HostKeyRejection> {
-    let key = PresentedKey {
-        fingerprint: presented.key.fingerprint(),
-        line: format!("{} {}", lookup_name(host, port), presented.key),
-    };
+    let key = presented.described(host, port);
     match (policy, verify(known_hosts, host, port, presented, now)) {
         (_, Ok(())) => Ok(Verdict::Trusted),
         (_, Err(problem @ HostKeyProblem::Revoked(_))) => Err(HostKeyRejection { problem, presented: key }),
@@ -280,9 +304,13 @@ fn verify(
             return Err(HostKeyProblem::Revoked(entry.place.clone()));
         }
     }
+    if let Some((certificate, _)) = &presented.certificate {
+        // Whoever signed it: no server has a reason to present one that is broken.
+        certificate::check_form(certificate).map_err(HostKeyProblem::CertificateInvalid)?;
+    }
     let certified = match &presented.certificate {
         Some((certificate, authority)) if entries.find(Marker::CertAuthority, authority).is_some() => {
-            Some(check_certificate(certificate, host, now))
+            Some(certificate::check(certificate, host, now))
         }
         // Without a known authority a certificate says no more than the key inside it.
         _ => None,
@@ -298,37 +326,6 @@ fn verify(
         none if none.is_empty() => Err(HostKeyProblem::Unknown),
         expected => Err(HostKeyProblem::Changed(expected)),
     }
-}
-
-/// Whether a certificate, of an authority that may sign for this host, is valid for it now; if not, why.
-fn check_certificate(certificate: &Certificate, host: &str, now: SystemTime) -> Result<(), String> {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if now < certificate.valid_after() {
-        return Err(format!("it is not valid before {}", date(certificate.valid_after())));
-    }
-    if now >= certificate.valid_before() {
-        return Err(format!("it expired at {}", date(certificate.valid_before())));
-    }
-    // The library would verify a signature made with SHA-1, for which collisions can be bought.
-    if matches!(certificate.signature().algorithm(), Algorithm::Rsa { hash: None } | Algorithm::Dsa) {
-        return Err("it is signed with SHA-1; sign it with rsa-sha2-512 or an Ed25519 key".to_owned());
-    }
-    // The dates are good and the authority is its own, so what may fail here is the signature.
-    if certificate.validate_at(now, [&certificate.signature_key().fingerprint(HashAlg::Sha256)]).is_err() {
-        return Err("its signature is wrong".to_owned());
-    }
-    if certificate.cert_type() != CertType::Host {
-        return Err("it is a certificate for users; sign host keys with ssh-keygen -h".to_owned());
-    }
-    // None at all would mean any (CVE-2024-7594): nobody who issues one means that.
-    let (principals, host) = (certificate.valid_principals(), host.to_ascii_lowercase());
-    if !principals.iter().any(|pattern| matches_wildcard(&pattern.to_ascii_lowercase(), &host)) {
-        return Err(format!("it is for {principals:?}, not for {host:?}; issue one with ssh-keygen -n {host}"));
-    }
-    if let Some(option) = certificate.critical_options().keys().next() {
-        return Err(format!("it has the critical option {option:?}, which host certificates have no use for"));
-    }
-    Ok(())
 }
 
 /// What to ask for when these keys are known.
@@ -353,12 +350,6 @@ fn key_type(algorithm: &Algorithm) -> &str {
 /// Whether a host's name has no character that means something else in a known_hosts line.
 fn is_plain_name(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte))
-}
-
-/// Seconds since 1970 as a date and time in UTC.
-fn date(seconds: u64) -> String {
-    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    timestamp.map_or_else(|| format!("second {seconds}"), |timestamp| timestamp.to_string())
 }
 
 // === impl Entries ===
@@ -403,6 +394,24 @@ impl Presented {
         let certificate = certificate.map(|c| Ok::<_, ssh_key::Error>((c.clone(), host_key(c.signature_key())?)));
         Ok(Self { key: host_key(presented.public_key().key_data())?, certificate: certificate.transpose()? })
     }
+
+    /// The key as a person is shown it.
+    fn described(&self, host: &str, port: u16) -> PresentedKey {
+        PresentedKey {
+            fingerprint: self.key.fingerprint(),
+            line: format!("{} {}", lookup_name(host, port), self.key),
+            short: self.key.rsa_bits().and_then(rsa::short),
+        }
+    }
+}
+
+/// What a server presents, as it should have been sent.
+pub(super) fn encoded(presented: &PublicKeyOrCertificate) -> Result<Vec<u8>, HostKeyError> {
+    let encoded = match presented.certificate() {
+        Some(certificate) => certificate.to_bytes(),
+        None => presented.public_key().to_bytes(),
+    };
+    encoded.map_err(|error| HostKeyError::Malformed(error.to_string()))
 }
 
 fn host_key(key: &KeyData) -> Result<HostKey, ssh_key::Error> {
@@ -440,5 +449,7 @@ impl fmt::Display for ExpectedKey {
     }
 }
 
+#[cfg(test)]
+mod openssh;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::{
     Credentials,
     failure::{Failure, printable},
+    rsa::{self, MIN_RSA_BITS},
 };
 
 /// The Secret's keys, as kubernetes.io/ssh-auth names the first.
@@ -105,6 +106,13 @@ fn private_key(text: &SecretString, passphrase: Option<&SecretString>) -> Result
         _ if encrypted => wrong_passphrase(", or the key is encrypted by an outdated method"),
         error => unusable(PRIVATE_KEY, format!("it cannot be read ({})", printable(&error.to_string())), STORE),
     })?;
+    if let Some(bits) = rsa::bits(key.public_key().key_data()).filter(|bits| *bits < MIN_RSA_BITS) {
+        return Err(unusable(
+            PRIVATE_KEY,
+            format!("its {bits} bits are too few: an RSA key needs at least {MIN_RSA_BITS}"),
+            "Make a new key: ssh-keygen -t ed25519.",
+        ));
+    }
     match key.algorithm() {
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(key),
         Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(unusable(

@@ -4,6 +4,20 @@ use std::{fs, path::PathBuf, process::Command};
 
 use russh::keys::{Certificate, PublicKey};
 
+/// An RSA key of 768 bits, which `ssh-keygen` no longer makes: `openssl genrsa -traditional 768`.
+pub(super) const TINY: &str = "-----BEGIN RSA PRIVATE KEY-----
+MIIBygIBAAJhANe8OeODB3ddzyvR2NAJ4uzUsk+LlqoC7ki/tZv/pCttel/3hyZC
+mbALm13V3deQ+4pE3w/XCbamfrAfloI85hjonJJyeopTrK+VwHy6u0ba98LtKd0j
+jugil3jewyK/lwIDAQABAmAXEamfCoPh38YniWkF1gjOCnCG0QZrZ6TTYqyo4c1M
+V4ieenmZPcXxbUxP3G68fmQ1NeZNjJvMZ8vmp+8noMIzoaekRnh5ZOHdh+Ar59y8
+c8AJXATC5NolHB319K6HAgECMQD1i5QczrBFS47RuQtbpVO/nzQksjLdEWaBZqsZ
+BqpG5NESM9JqybNQA4FfPzWwkP8CMQDg67i0Yy+dpNyjOn7kjLEqY0woRH10E7B3
+eM+y5gP72jl/xa8oWyKJR+Ms0HwRuWkCMCwTZf7VyyZlLbnPsY492w6mkUGVCzRL
+j07jEwtm+uHG6RCPZNHuatWOC4cBXa3YGQIxANnOawcEJdAbHi5TLx5TwBy0G8PC
+z1ng1zpam4c6hxEUuimpXX1PA5q9KpjzK7JeQQIwEGKXgPVQx2JXqO0uIRlsRosa
+WyoYvTjD4/ZU9tbyLLIPhPv06QjmOYxgju78cVkM
+-----END RSA PRIVATE KEY-----";
+
 /// A directory of keys, removed when dropped.
 pub(super) struct Keygen {
     directory: tempfile::TempDir,
@@ -14,9 +28,10 @@ impl Keygen {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    /// Makes a key of a type as `ssh-keygen -t` names it.
+    /// Makes a key of a type as `ssh-keygen -t` names it, with options after it.
     pub(super) fn key(&self, name: &str, kind: &str) -> PublicKey {
-        self.run(&["-q", "-t", kind, "-N", "", "-C", "", "-f", name]);
+        let options: Vec<_> = kind.split(' ').collect();
+        self.run(&[&["-q", "-N", "", "-C", "", "-f", name, "-t"], &options[..]].concat());
         self.public(name)
     }
 

@@ -9,8 +9,16 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::rsa;
+
 /// The largest text taken, in bytes. A Secret or a resource cannot hold more either.
 pub(super) const MAX_TEXT: usize = 1 << 20;
+
+/// The longest pattern of a name, in bytes: OpenSSH matches no host with a list that has a longer one.
+const MAX_PATTERN: usize = 1022;
+
+/// What separates words; no other white space does.
+const SEPARATORS: [char; 2] = [' ', '\t'];
 
 /// The port whose entries carry a bare host name.
 pub(super) const DEFAULT_PORT: u16 = 22;
@@ -43,6 +51,15 @@ pub enum LineProblem {
     /// A word with `@` that is no marker, or a second marker.
     #[error("\"{0}\" is not a marker here; a line may begin with one of @cert-authority and @revoked")]
     Marker(String),
+    /// A marker that a tab follows: OpenSSH passes over the line, unless it has no space at all.
+    #[error("\"{0}\" must be followed by a space, not by a tab")]
+    MarkerTab(&'static str),
+    /// A name with a white space or control character, which only looks as if the name ended there.
+    #[error("the host name {0:?} has a character that cannot be in one; separate words by spaces")]
+    Name(String),
+    /// A pattern that is too long to match anything; the number of bytes.
+    #[error("a host name of {0} bytes is too long: at most {MAX_PATTERN}")]
+    NameTooLong(usize),
     /// Fewer words than an entry has.
     #[error("an entry is a host name, a key type and a key, as ssh-keyscan prints them, all on one line")]
     Incomplete,
@@ -52,6 +69,9 @@ pub enum LineProblem {
     /// The key's text is not Base64.
     #[error("the {0} key is not valid Base64; copy the line again, whole")]
     Base64(String),
+    /// A certificate where a key must be.
+    #[error("what follows is a certificate, not a key: {0}")]
+    Certificate(&'static str),
     /// The key is of another type than the line says, or cannot be read.
     #[error("what follows \"{0}\" is not a key of that type; copy the line again, whole")]
     Key(String),
@@ -109,7 +129,7 @@ struct Pattern {
 // === impl KnownHosts ===
 
 impl KnownHosts {
-    /// Reads a known_hosts text. Keys of types this program does not know are left out, as are SSH 1 keys.
+    /// Reads a known_hosts text. Keys of types that neither this program nor OpenSSH knows are left out, as are SSH 1 keys.
     ///
     /// # Errors
     ///
@@ -187,17 +207,23 @@ pub(super) fn matches_wildcard(pattern: &str, text: &str) -> bool {
 
 impl Entry {
     /// Reads a line; `None` for a comment, an empty line, and a key of an unknown type.
+    ///
+    /// Whatever OpenSSH would pass over is an error, so that nobody relies on what is not there.
     fn parse(line: &str, place: Place) -> Result<Option<Self>, LineProblem> {
-        if line.trim_start().starts_with('#') {
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
             return Ok(None);
         }
-        let mut words = line.split_ascii_whitespace();
+        let line = line.trim_start_matches(SEPARATORS);
+        let mut words = line.split(SEPARATORS).filter(|word| !word.is_empty());
         let Some(first) = words.next() else { return Ok(None) };
-        let (marker, hosts) = match first {
-            "@cert-authority" => (Some(Marker::CertAuthority), words.next()),
-            "@revoked" => (Some(Marker::Revoked), words.next()),
-            _ => (None, Some(first)),
-        };
+        let marker = Marker::parse(first);
+        if let Some(marker) = marker
+            && line.contains(' ')
+            && line.as_bytes().get(first.len()) == Some(&b'\t')
+        {
+            return Err(LineProblem::MarkerTab(marker.as_str()));
+        }
+        let hosts = if marker.is_some() { words.next() } else { Some(first) };
         let (Some(hosts), Some(algorithm), Some(key)) = (hosts, words.next(), words.next()) else {
             return Err(LineProblem::Incomplete);
         };
@@ -205,7 +231,22 @@ impl Entry {
             return Err(LineProblem::Marker(hosts.to_owned()));
         }
         let hosts = Hosts::parse(hosts)?;
-        Ok(HostKey::parse(algorithm, key)?.map(|key| Self { marker, hosts, key, place }))
+        Ok(HostKey::parse(marker, algorithm, key)?.map(|key| Self { marker, hosts, key, place }))
+    }
+}
+
+// === impl Marker ===
+
+impl Marker {
+    fn parse(word: &str) -> Option<Self> {
+        [Self::CertAuthority, Self::Revoked].into_iter().find(|marker| marker.as_str() == word)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::CertAuthority => "@cert-authority",
+            Self::Revoked => "@revoked",
+        }
     }
 }
 
@@ -236,9 +277,14 @@ impl Hosts {
         }
         let pattern = |text: &str| {
             let (negated, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-            match text.starts_with('|') {
-                true => Err(LineProblem::HashedName(text.to_owned())),
-                false => Ok(Pattern { negated, text: text.to_ascii_lowercase() }),
+            if text.starts_with('|') {
+                Err(LineProblem::HashedName(text.to_owned()))
+            } else if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                Err(LineProblem::Name(text.to_owned()))
+            } else if text.len() > MAX_PATTERN {
+                Err(LineProblem::NameTooLong(text.len()))
+            } else {
+                Ok(Pattern { negated, text: text.to_ascii_lowercase() })
             }
         };
         text.split(',').filter(|text| !text.is_empty()).map(pattern).collect::<Result<_, _>>().map(Self::Patterns)
@@ -273,26 +319,57 @@ impl HostKey {
     }
 
     /// Reads type and Base64; `None` when the type is not known to this program, so the key can never be presented.
-    fn parse(algorithm: &str, base64: &str) -> Result<Option<Self>, LineProblem> {
+    fn parse(marker: Option<Marker>, algorithm: &str, base64: &str) -> Result<Option<Self>, LineProblem> {
         // A number of bits: a key of SSH 1, of which old files are full.
         if algorithm.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(None);
         }
         let blob = BASE64_STANDARD.decode(base64).map_err(|_| LineProblem::Base64(algorithm.to_owned()))?;
-        let name_and_rest = blob.split_first_chunk::<4>().and_then(|(length, rest)| {
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            rest.split_at_checked(length)
-        });
         // The type is compared before anything is decoded, because a certificate in a key's place may nest others
         // so deep that decoding it exhausts the stack.
-        if name_and_rest.is_none_or(|(name, _)| name != algorithm.as_bytes()) {
-            return Err(LineProblem::Key(algorithm.to_owned()));
+        let malformed = || LineProblem::Key(algorithm.to_owned());
+        let (name, rest) = split_string(&blob).ok_or_else(malformed)?;
+        if name != algorithm.as_bytes() {
+            return Err(malformed());
         }
-        if matches!(Algorithm::new(algorithm), Err(_) | Ok(Algorithm::Dsa | Algorithm::Other(_))) {
+        if let Ok(key_type) = Algorithm::new_certificate(algorithm) {
+            return match marker {
+                _ if matches!(key_type, Algorithm::Other(_)) => Ok(None),
+                // As with OpenSSH it speaks of the key inside.
+                Some(Marker::Revoked) => Self::certified(&key_type, rest).map(Some).ok_or_else(malformed),
+                Some(Marker::CertAuthority) => Err(LineProblem::Certificate("put the authority's own key there")),
+                None => Err(LineProblem::Certificate(
+                    "put the host's own key there, or its authority's after @cert-authority",
+                )),
+            };
+        }
+        if matches!(Algorithm::new(algorithm), Err(_) | Ok(Algorithm::Other(_))) {
             return Ok(None);
         }
-        PublicKey::from_bytes(&blob).map_err(|_| LineProblem::Key(algorithm.to_owned()))?;
-        Ok(Some(Self::new(algorithm, blob)))
+        Self::decode(&blob).map(Some).ok_or_else(malformed)
+    }
+
+    /// A key that is not a certificate, put into the form in which keys are compared.
+    fn decode(blob: &[u8]) -> Option<Self> {
+        let key = PublicKey::from_bytes(blob).ok()?;
+        Some(Self::new(key.algorithm().as_str(), key.to_bytes().ok()?))
+    }
+
+    /// The key inside a certificate whose type's name was read. What else the certificate says makes no difference.
+    fn certified(key_type: &Algorithm, certificate: &[u8]) -> Option<Self> {
+        let fields = match key_type {
+            Algorithm::Ed25519 => 1,
+            Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } | Algorithm::SkEd25519 => 2,
+            Algorithm::SkEcdsaSha2NistP256 => 3,
+            Algorithm::Dsa => 4,
+            _ => return None,
+        };
+        let (_nonce, key) = split_string(certificate)?;
+        let rest = (0..fields).try_fold(key, |rest, _| split_string(rest).map(|(_, rest)| rest))?;
+        let key = key.get(..key.len().checked_sub(rest.len())?)?;
+        let name = key_type.as_str();
+        let length = u32::try_from(name.len()).ok()?.to_be_bytes();
+        Self::decode(&[&length, name.as_bytes(), key].concat())
     }
 
     /// The name of the key's type, such as `ssh-ed25519`.
@@ -300,10 +377,21 @@ impl HostKey {
         &self.algorithm
     }
 
+    /// The length of an RSA key, in bits.
+    pub(super) fn rsa_bits(&self) -> Option<u32> {
+        rsa::bits(PublicKey::from_bytes(&self.blob).ok()?.key_data())
+    }
+
     /// `SHA256:` and the hash in Base64, as `ssh-keygen -l` prints it.
     pub(super) fn fingerprint(&self) -> String {
         format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(Sha256::digest(&self.blob)))
     }
+}
+
+/// A string of the wire (RFC 4251, section 5), and what follows it.
+pub(super) fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 /// As in a known_hosts line: type and Base64.

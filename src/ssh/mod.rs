@@ -15,6 +15,7 @@ mod identity;
 mod keygen;
 mod known_hosts;
 mod learned_keys;
+mod rsa;
 mod shell;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use host_keys::{
 };
 pub use known_hosts::{KnownHosts, KnownHostsError, LineProblem, Place};
 pub use learned_keys::{KeyKeeper, LearnedKeys, LearnedKeysError};
+pub use rsa::{GOOD_RSA_BITS, MIN_RSA_BITS};
 pub use shell::{Ended, Request, Shell, open};
 
 /// Where the shell is, and as whom.
@@ -118,7 +120,7 @@ pub enum Event {
     Banner(String),
     /// A question for the user.
     Question(Question),
-    /// A remark on the host key: learned on first use, or not checked.
+    /// A remark on the host key: learned on first use, not checked, or short.
     HostKeyNotice(String),
 }
 

@@ -13,6 +13,7 @@ use russh::{
     compression,
 };
 use tokio::{
+    net::TcpStream,
     select,
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
@@ -24,8 +25,9 @@ use super::{
     dial::{Admission, dial},
     failure::{Failure, Phase, printable},
     gate::{Gate, GatedStream},
-    handler::{End, Handler, Link, Login, Output, Rekey, RekeyLimits},
+    handler::{AcceptedKey, End, Handler, Link, Login, Output, Rekey, RekeyLimits},
     identity::Identity,
+    known_hosts::split_string,
 };
 
 /// What may still arrive after a Ctrl-C, and what bounds the speed over a long path: window ÷ round trip.
@@ -73,6 +75,8 @@ pub struct Request {
     pub connect_timeout: Duration,
     /// Which addresses may be connected to.
     pub admission: Admission,
+    /// The shortest RSA key that may vouch for the host, in bits; at least [`MIN_RSA_BITS`](super::MIN_RSA_BITS).
+    pub min_rsa_bits: u32,
     /// When to renew the keys.
     pub rekey: RekeyLimits,
 }
@@ -89,7 +93,7 @@ pub struct Shell {
 }
 
 /// A connection, cut when dropped.
-struct Connection {
+pub(super) struct Connection {
     handle: Handle<Handler>,
     link: Arc<Link>,
     /// Cuts also what would outlive the handle.
@@ -97,12 +101,13 @@ struct Connection {
 }
 
 /// What of a request leads to a connection.
-struct Way {
-    target: Target,
-    host_keys: HostKeys,
-    admission: Admission,
-    limit: Duration,
-    rekey: RekeyLimits,
+pub(super) struct Way {
+    pub(super) target: Target,
+    pub(super) host_keys: HostKeys,
+    pub(super) min_rsa_bits: u32,
+    pub(super) admission: Admission,
+    pub(super) limit: Duration,
+    pub(super) rekey: RekeyLimits,
 }
 
 /// Severs a gate when dropped.
@@ -128,10 +133,11 @@ async fn open_inner(
     output: Output,
     events: mpsc::Sender<Event>,
 ) -> Result<Shell, Failure> {
-    let Request { target, credentials, host_keys, program, size, connect_timeout, admission, rekey } = request;
+    let Request { target, credentials, host_keys, program, size, connect_timeout, admission, min_rsa_bits, rekey } =
+        request;
     let identity = Identity::of(&credentials).await?;
     let user = target.user.clone();
-    let way = Way { target, host_keys, admission, limit: connect_timeout, rekey };
+    let way = Way { target, host_keys, min_rsa_bits, admission, limit: connect_timeout, rekey };
     let mut connection = connect(way, gate, output, &events).await?;
 
     let _ = events.send(Event::Step(Step::Authenticate)).await;
@@ -149,22 +155,34 @@ async fn open_inner(
 
 /// Connects and exchanges keys, within the time limit.
 async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Event>) -> Result<Connection, Failure> {
-    let Way { target, host_keys, admission, limit, rekey } = way;
-    let deadline = Instant::now() + limit;
-    let config = Arc::new(config(&host_keys, &target).await?);
-    let stream = dial(&target, &admission, deadline, events).await?;
+    let deadline = Instant::now() + way.limit;
+    let stream = dial(&way.target, &way.admission, deadline, events).await?;
     if let Ok(address) = stream.peer_addr() {
         let _ = events.send(Event::Connected(address)).await;
     }
     let _ = events.send(Event::Step(Step::Handshake)).await;
+    exchange_keys(stream, way, deadline, gate, output, events).await
+}
 
+/// Exchanges keys over a connection, in time.
+pub(super) async fn exchange_keys(
+    stream: TcpStream,
+    way: Way,
+    deadline: Instant,
+    gate: Gate,
+    output: Output,
+    events: &mpsc::Sender<Event>,
+) -> Result<Connection, Failure> {
+    let Way { target, host_keys, min_rsa_bits, limit, rekey, .. } = way;
+    let config = Arc::new(config(&host_keys, &target).await?);
+    let login = Login { target, host_keys, min_rsa_bits, events: events.clone(), accepted: None, banner: 0 };
     let link = Arc::new(Link::default());
     let handler = Handler {
         link: Arc::clone(&link),
         gate: gate.clone(),
         output,
         rekey: Rekey::new(rekey),
-        login: Some(Box::new(Login { target, host_keys, events: events.clone(), host_accepted: false, banner: 0 })),
+        login: Some(Box::new(login)),
         exit: None,
     };
     gate.listen_for_greeting();
@@ -173,13 +191,38 @@ async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Eve
     let connected = timeout_at(deadline, client::connect_stream(config, stream, handler)).await;
     let greeting = gate.0.take_greeting();
     match connected {
-        Ok(Ok(handle)) => Ok(Connection { handle, link, gate }),
+        Ok(Ok(handle)) => {
+            check_exchange(&handle, &link)?;
+            Ok(Connection { handle, link, gate })
+        }
         Ok(Err(error)) => Err(match link.end.get() {
             // The reason that the server gave says more.
             Some(End::Failed(failure @ Failure::Disconnected { said: Some(_), .. })) => failure.clone(),
             _ => Failure::of_handshake(error, greeting),
         }),
         Err(_) => Err(Failure::of_slow_handshake(greeting, limit)),
+    }
+}
+
+/// Whether the server signed the exchange by the algorithm that was agreed on, and with what was judged: russh verifies
+/// signatures by whichever algorithm they name, and passes over what it does not understand of a key.
+///
+/// Nothing was sent since but what the exchange itself needs. Later exchanges are protected by this one.
+fn check_exchange(handle: &Handle<Handler>, link: &Link) -> Result<(), Failure> {
+    let breach = |detail: String| Err(Failure::Protocol { phase: Phase::Handshake, detail });
+    let (Some(sent), Some(AcceptedKey { algorithm, blob })) = (handle.agent_session_binding(), link.host_key.get())
+    else {
+        return breach("it did not identify itself".to_owned());
+    };
+    if sent.host_key() != blob {
+        return breach("its key is not written as it must be".to_owned());
+    }
+    match split_string(sent.signature()) {
+        Some((signed, _)) if signed == algorithm.as_bytes() => Ok(()),
+        other => {
+            let signed = printable(&String::from_utf8_lossy(other.map_or(&[], |(signed, _)| signed)));
+            breach(format!("it signed the key exchange with {signed:?}, but {algorithm:?} was agreed on"))
+        }
     }
 }
 

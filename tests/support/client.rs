@@ -54,6 +54,7 @@ pub fn request(sshd: &Sshd, command: &str) -> Request {
         size: WindowSize { cols: 80, rows: 24, width: 640, height: 384 },
         connect_timeout: Duration::from_secs(20),
         admission: Admission::default(),
+        min_rsa_bits: 0,
         rekey: RekeyLimits::default(),
     }
 }

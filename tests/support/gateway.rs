@@ -47,6 +47,7 @@ pub fn access(sshd: &Sshd, command: &str) -> Access {
         limits: NO_LIMITS,
         clipboard_write: false,
         admission: Admission::default(),
+        min_rsa_bits: 0,
     }
 }
 

@@ -9,7 +9,13 @@ use ring::{
     agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral},
     digest::{Context, SHA256},
     rand::SystemRandom,
-    signature::{Ed25519KeyPair, KeyPair},
+};
+use russh::keys::{
+    Algorithm, HashAlg, PrivateKey,
+    key::safe_rng,
+    signature::Signer,
+    ssh_encoding::Encode,
+    ssh_key::{Signature, private::KeypairData},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -57,6 +63,18 @@ pub struct Connection {
     pub channel: u32,
 }
 
+/// What a server identifies itself by.
+#[derive(Clone)]
+pub struct HostKey {
+    /// The host key algorithm that it offers (RFC 4253, 6.6).
+    pub algorithm: String,
+    /// Its public key, or a certificate of it.
+    pub blob: Vec<u8>,
+    pub key: PrivateKey,
+    /// What it signs with where that is an RSA key; `None` is SHA-1.
+    pub hash: Option<HashAlg>,
+}
+
 /// Builds a message.
 #[derive(Clone, Default)]
 pub struct Payload(pub Vec<u8>);
@@ -100,6 +118,47 @@ impl Payload {
             self.string(value)
         }
     }
+}
+
+// === impl HostKey ===
+
+impl HostKey {
+    /// One that offers its key as it is; an RSA key with SHA-512.
+    pub fn of(key: PrivateKey) -> Self {
+        let algorithm = match key.algorithm() {
+            Algorithm::Rsa { .. } => "rsa-sha2-512".to_owned(),
+            other => other.to_string(),
+        };
+        let blob = key.public_key().to_bytes().unwrap();
+        Self { algorithm, blob, key, hash: Some(HashAlg::Sha512) }
+    }
+
+    pub fn random() -> Self {
+        Self::of(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap())
+    }
+
+    /// A certificate of its key in place of the key.
+    pub fn certified(self, blob: Vec<u8>) -> Self {
+        let algorithm = match self.algorithm.split_once('@') {
+            Some((name, _)) => format!("{name}-cert-v01@openssh.com"),
+            None => format!("{}-cert-v01@openssh.com", self.algorithm),
+        };
+        Self { algorithm, blob, ..self }
+    }
+
+    /// The line of a known_hosts file for it.
+    pub fn known_hosts(&self, name: &str) -> String {
+        format!("{name} {}\n", self.key.public_key().to_openssh().unwrap())
+    }
+}
+
+/// Signs with a key, and with this hash where it is an RSA key; the signature as it is sent (RFC 4253, 6.6).
+pub fn sign(key: &PrivateKey, hash: Option<HashAlg>, data: &[u8]) -> Vec<u8> {
+    let signature: Signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(data).unwrap(),
+        _ => key.try_sign(data).unwrap(),
+    };
+    signature.encode_vec().unwrap()
 }
 
 // === impl Connection ===
@@ -180,11 +239,11 @@ impl Connection {
         }
     }
 
-    /// What this server can do.
-    pub fn kexinit() -> Payload {
+    /// What this server can do, with these host key algorithms.
+    pub fn kexinit(host_keys: &str) -> Payload {
         let lists = [
             "curve25519-sha256",
-            "ssh-ed25519",
+            host_keys,
             "chacha20-poly1305@openssh.com",
             "chacha20-poly1305@openssh.com",
             "hmac-sha2-256",
@@ -200,24 +259,30 @@ impl Connection {
 
     /// Exchanges keys (RFC 8731), with a host key of its own.
     pub async fn exchange_keys(&mut self) -> io::Result<()> {
-        let (ours, theirs) = (Self::kexinit(), self.receive().await?);
+        self.exchange_keys_as(&[HostKey::random()]).await
+    }
+
+    /// Exchanges keys, with that of these host keys which the client likes best.
+    pub async fn exchange_keys_as(&mut self, host_keys: &[HostKey]) -> io::Result<()> {
+        let algorithms = host_keys.iter().map(|key| key.algorithm.as_str()).collect::<Vec<_>>().join(",");
+        let (ours, theirs) = (Self::kexinit(&algorithms), self.receive().await?);
         self.send(ours.clone()).await?;
+        let wanted = name_list(&theirs[17..], 1);
+        let chosen = wanted.split(',').find_map(|name| host_keys.iter().find(|key| key.algorithm == name));
+        let HostKey { blob: host_public, key, hash: hash_algorithm, .. } = chosen.ok_or(io::ErrorKind::Unsupported)?;
         let init = self.receive().await?;
         let client_public = &init[5..];
 
         let random = SystemRandom::new();
-        let document = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
-        let host_key = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
-        let host_public = Payload::default().string("ssh-ed25519").string(host_key.public_key()).0;
         let private = EphemeralPrivateKey::generate(&X25519, &random).unwrap();
         let public = private.compute_public_key().unwrap();
         let secret = agree_ephemeral(private, &UnparsedPublicKey::new(&X25519, client_public), <[u8]>::to_vec);
         let secret = Payload::default().mpint(&secret.map_err(unauthentic)?).0;
 
         let hashed = Payload::default().string(&self.client_version).string(VERSION).string(theirs).string(ours.0);
-        let hashed = hashed.string(&host_public).string(client_public).string(&public).raw(&secret);
+        let hashed = hashed.string(host_public).string(client_public).string(&public).raw(&secret);
         let hash = sha256(&[&hashed.0]);
-        let signature = Payload::default().string("ssh-ed25519").string(host_key.sign(&hash)).0;
+        let signature = sign(key, *hash_algorithm, &hash);
         let reply = Payload::new(number::KEX_ECDH_REPLY).string(host_public).string(&public).string(signature);
         self.send(reply).await?;
         self.send(Payload::new(number::NEWKEYS)).await?;
@@ -281,6 +346,13 @@ impl Connection {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;
     }
+}
+
+/// A list of a KEXINIT, counted from 0, from behind the cookie on (RFC 4253, 7.1).
+fn name_list(lists: &[u8], index: usize) -> String {
+    let (length, rest) = lists.split_at(4);
+    let (list, rest) = rest.split_at(u32::from_be_bytes(length.try_into().unwrap()) as usize);
+    if index == 0 { String::from_utf8(list.to_vec()).unwrap() } else { name_list(rest, index - 1) }
 }
 
 fn wants_reply(request: &[u8]) -> bool {

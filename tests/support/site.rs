@@ -257,6 +257,7 @@ pub fn shell_at(address: SocketAddr) -> Catalog {
         limits: webshell::api::Session::default().limits(),
         clipboard_write: false,
         admission: Admission::default(),
+        min_rsa_bits: 0,
     };
     let entry = Entry { key: key.clone(), target: format!("ops@{address}"), access: Ok(Arc::new(access)) };
     Catalog { shells: [(key, entry)].into() }

@@ -142,6 +142,7 @@ policy:
   allowedPorts: {{ toJson .allowedPorts }}
   forbidInsecure: {{ .forbidInsecure }}
   forbidTrustOnFirstUse: {{ .forbidTrustOnFirstUse }}
+  forbidShortRsaKeys: {{ .forbidShortRsaKeys }}
   {{- with .maxSessionsPerUser }}
   maxSessionsPerUser: {{ . | int }}
   {{- end }}

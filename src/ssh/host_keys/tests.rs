@@ -1,9 +1,9 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use russh::keys::PublicKey;
+use russh::keys::{PublicKey, decode_secret_key};
 
 use super::*;
-use crate::ssh::keygen::Keygen;
+use crate::ssh::keygen::{Keygen, TINY};
 
 fn line(host: &str, key: &PublicKey) -> String {
     format!("{host} {}\n", key.to_openssh().unwrap().trim())
@@ -38,8 +38,11 @@ fn a_known_key_is_trusted_under_every_policy() {
 fn an_unknown_key_is_refused_learned_or_left_unchecked() {
     let keygen = Keygen::new();
     let key = keygen.key("key", "ed25519");
-    let presented =
-        PresentedKey { fingerprint: keygen.fingerprint("key"), line: line("[db-1]:2222", &key).trim().into() };
+    let presented = PresentedKey {
+        fingerprint: keygen.fingerprint("key"),
+        line: line("[db-1]:2222", &key).trim().into(),
+        short: None,
+    };
     let decide = |policy| decision(policy, &line("other", &key), "DB-1", 2222, key.clone());
     assert_eq!(decide(HostKeyPolicy::Strict), Err(HostKeyProblem::Unknown));
     assert_eq!(decide(HostKeyPolicy::TrustOnFirstUse), Ok(Verdict::Learn(presented.clone())));
@@ -122,7 +125,7 @@ fn certificates_of_every_kind_of_authority_are_trusted() {
     keygen.key("key", "ecdsa");
     for (name, kind) in [("ca1", "ed25519"), ("ca2", "ecdsa"), ("ca3", "rsa")] {
         let known_hosts = line("@cert-authority *.example.com,db-*", &keygen.key(name, kind));
-        let certificate = keygen.certificate("key", name, &["-h", "-n", "web,DB-?", "-V", "-5m:+5m"]);
+        let certificate = keygen.certificate("key", name, &["-h", "-n", "web,db-1", "-V", "-5m:+5m"]);
         assert_eq!(strict(&known_hosts, certificate), Ok(Verdict::Trusted), "{kind}");
     }
 }
@@ -132,10 +135,12 @@ fn an_invalid_certificate_of_a_known_authority_is_refused_with_the_reason() {
     let keygen = Keygen::new();
     let (key, authority) = (keygen.key("key", "ed25519"), keygen.key("ca", "rsa"));
     let known_hosts = line("@cert-authority *", &authority);
-    let table: [(&[&str], &str); 7] = [
+    let table: [(&[&str], &str); 9] = [
         (&["-n", "db-1"], "users"),
         (&["-h"], "it is for []"),
         (&["-h", "-n", "db-2,db"], "\"db-1\""),
+        (&["-h", "-n", "db-?,*"], "\"db-?\", \"*\""),
+        (&["-h", "-n", "DB-1"], "\"DB-1\""),
         (&["-h", "-n", "db-1", "-V", "-2h:-1h"], "expired"),
         (&["-h", "-n", "db-1", "-V", "+1h:+2h"], "not valid before"),
         (&["-h", "-n", "db-1", "-O", "critical:force-command=x"], "force-command"),
@@ -186,6 +191,51 @@ fn a_certificate_of_an_unknown_authority_counts_as_its_key() {
     }
     // An authority's key is not a host's key.
     assert_eq!(strict(&line("@cert-authority *", &key), key), Err(HostKeyProblem::Unknown));
+}
+
+#[tokio::test]
+async fn short_rsa_keys_are_refused_or_told_whoever_vouches_for_them() {
+    let keygen = Keygen::new();
+    let (short, good, other) =
+        (keygen.key("short", "rsa -b 1024"), keygen.key("good", "rsa -b 2048"), keygen.key("other", "ed25519"));
+    let tiny = decode_secret_key(TINY, None).unwrap().public_key().clone();
+    let by_short = keygen.certificate("other", "short", &["-h", "-n", "db-1"]);
+    let known_hosts = [&short, &good, &tiny].map(|key| line("db-1", key)).concat() + &line("@cert-authority *", &short);
+    let cases: [(PublicKeyOrCertificate, Option<u32>); 5] = [
+        (tiny.clone().into(), Some(768)),
+        (short.clone().into(), Some(1024)),
+        (by_short.into(), Some(1024)),
+        (good.into(), None),
+        (other.into(), None),
+    ];
+    for policy in [HostKeyPolicy::Strict, HostKeyPolicy::Insecure] {
+        let known_hosts = KnownHosts::parse(&known_hosts).unwrap();
+        let host_keys = HostKeys { policy, known_hosts, learned: None };
+        for (presented, short) in &cases {
+            for least in [rsa::MIN_RSA_BITS, rsa::GOOD_RSA_BITS] {
+                let result = host_keys.check("db-1", 22, presented, least, SystemTime::now()).await;
+                let refused = match &result {
+                    Err(HostKeyError::Rejected(rejection)) => match rejection.problem {
+                        HostKeyProblem::Short { bits, least } => Some((bits, least)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                assert_eq!(refused, short.filter(|bits| *bits < least).map(|bits| (bits, least)), "{result:?}");
+            }
+            let told = rsa::notice(presented);
+            assert_eq!(told.is_some(), short.is_some());
+            assert!(told.is_none_or(|told| told.contains(&short.unwrap().to_string())));
+        }
+    }
+    let warned = |text: &str, port| {
+        let known_hosts = KnownHosts::parse(text).unwrap();
+        HostKeys { known_hosts, ..HostKeys::default() }.short_key("db-1", port)
+    };
+    let place = Place { file: None, line: 2 };
+    assert_eq!(warned(&(line("db-1", &keygen.public("other")) + &line("db-*", &short)), 22), Some((place, 1024)));
+    assert_eq!(warned(&line("db-2", &short), 22), None);
+    assert_eq!(warned(&line("db-1", &keygen.public("good")), 2222), None);
 }
 
 #[test]
@@ -239,7 +289,7 @@ fn learning(path: impl Into<std::path::PathBuf>) -> HostKeys {
 }
 
 async fn check(host_keys: &HostKeys, host: &str, key: &PublicKey) -> Result<Verdict, HostKeyError> {
-    host_keys.check(host, 22, &key.clone().into(), SystemTime::now()).await
+    host_keys.check(host, 22, &key.clone().into(), rsa::MIN_RSA_BITS, SystemTime::now()).await
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::ssh::keygen::Keygen;
+use crate::ssh::keygen::{Keygen, TINY};
 
 const WORD: &str = "correct horse";
 
@@ -61,6 +61,15 @@ fn keys_of_openssl_are_read() {
     assert!(read(&encrypted, Some(WORD)).is_ok());
     assert_eq!(blame(read(&encrypted, None)).0, "ssh-privatekey");
     assert_eq!(blame(read(&encrypted, Some("wrong"))).0, "passphrase");
+}
+
+#[test]
+fn rsa_keys_that_openssh_would_refuse_are_refused() {
+    let keygen = Keygen::new();
+    assert!(read(&keygen.private("key", &["-t", "rsa", "-b", "1024"], ""), None).is_ok());
+    let (key, problem, hint) = blame(read(TINY, None));
+    assert_eq!((key, problem.as_str()), ("ssh-privatekey", "its 768 bits are too few: an RSA key needs at least 1024"));
+    assert!(hint.contains("ssh-keygen -t ed25519"), "{hint}");
 }
 
 #[test]

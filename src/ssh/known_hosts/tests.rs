@@ -97,6 +97,39 @@ fn comments_blank_lines_and_unknown_keys_are_left_out() {
 }
 
 #[test]
+fn what_openssh_passes_over_is_an_error() {
+    let (kind, base64) = KEY.split_once(' ').unwrap();
+    for text in ["@revoked\tdb-1 ", "@cert-authority\t* "] {
+        let (_, problem) = problem(&format!("{text}{KEY}"));
+        assert!(matches!(problem, LineProblem::MarkerTab(_)), "{problem:?}");
+    }
+    // Without any space OpenSSH takes it.
+    assert!(!parse(&format!("@revoked\tdb-1\t{kind}\t{base64}")).is_empty());
+    for odd in ['\r', '\u{b}', '\u{c}', '\u{a0}', '\u{2003}', '\0'] {
+        assert_eq!(problem(&format!("@revoked db-1{odd} {KEY}")).1, LineProblem::Name(format!("db-1{odd}")));
+    }
+    assert_eq!(problem(&format!("db-1,{} {KEY}", "x".repeat(1023))).1, LineProblem::NameTooLong(1023));
+    assert!(!parse(&format!("db-1,{} {KEY}", "x".repeat(1022))).is_empty());
+}
+
+#[test]
+fn a_certificate_that_is_revoked_revokes_its_key() {
+    let keygen = Keygen::new();
+    keygen.key("ca", "ed25519");
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        let key = keygen.key(kind, kind);
+        let certificate = keygen.certificate(kind, "ca", &["-h", "-n", "db-1"]).to_openssh().unwrap();
+        let known_hosts = parse(&format!("@revoked * {certificate}"));
+        let [entry] = known_hosts.entries.as_slice() else { panic!("{certificate}") };
+        assert_eq!(entry.key.to_string(), key.to_openssh().unwrap().trim());
+        for start in ["db-1", "@cert-authority db-1"] {
+            let (_, problem) = problem(&format!("{start} {certificate}"));
+            assert!(matches!(problem, LineProblem::Certificate(_)), "{problem:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_name_the_line_and_what_is_wrong_with_it() {
     let truncated = KEY.strip_suffix("l5+H5").unwrap();
     let shortened = KEY.strip_suffix("5+H5").unwrap();
@@ -128,7 +161,10 @@ fn a_certificate_in_a_keys_place_is_refused_however_deep_it_nests() {
     }
     let base64 = BASE64_STANDARD.encode(&blob);
     assert_eq!(problem(&format!("db-1 ssh-ed25519 {base64}")).1, LineProblem::Key("ssh-ed25519".into()));
-    assert!(parse(&format!("db-1 ssh-ed25519-cert-v01@openssh.com {base64}")).is_empty());
+    let certificate = format!("ssh-ed25519-cert-v01@openssh.com {base64}");
+    assert!(matches!(problem(&format!("db-1 {certificate}")).1, LineProblem::Certificate(_)));
+    // What looks like a key inside is one, and the rest is not looked at.
+    assert!(!parse(&format!("@revoked db-1 {certificate}")).is_empty());
 }
 
 #[test]
