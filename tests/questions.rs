@@ -64,6 +64,7 @@ async fn two_questions_are_asked_and_answered() {
     let (_server, gateway) = start(false).await;
     let mut client = gateway.endpoint.open().await;
     let asked = prompt(&mut client).await;
+    assert_eq!(asked.asker, format!("{}@127.0.0.1", Sshd::user()));
     assert_eq!((asked.name.as_str(), asked.instruction.as_str()), ("Second factor", "Look at your token."));
     let lines: Vec<_> = asked.prompts.iter().map(|line| (line.text.as_str(), line.echo)).collect();
     assert_eq!(lines, SCRIPT.prompts);
@@ -117,7 +118,8 @@ async fn in_raw_mode_the_terminal_asks() {
         }
     };
     assert_eq!(code, 1000, "{shown}");
-    assert_eq!(shown, "Second factor\r\nLook at your token.\r\nCode: 123456\r\nPIN: \r\nssh closed");
+    let asker = format!("The machine {}@127.0.0.1 asks:\r\n", Sshd::user());
+    assert_eq!(shown, asker + "Second factor\r\nLook at your token.\r\nCode: 123456\r\nPIN: \r\nssh closed");
 }
 
 /// PAM that asks for the account's password.

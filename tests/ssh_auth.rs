@@ -294,6 +294,39 @@ async fn a_one_time_password_is_asked_of_the_user() {
 }
 
 #[tokio::test]
+async fn other_questions_than_for_this_log_ins_password_are_asked_of_the_user() {
+    let sshd = Sshd::start();
+    const QUESTIONS: [&[(&str, bool)]; 9] = [
+        &[("SMS password:", false)],
+        &[("Enter next password:", false)],
+        &[("Sudo password for root:", false)],
+        &[("[sudo] password for ops: ", false)],
+        &[("Master password of the vault: ", false)],
+        &[("New password: ", false)],
+        &[("Password: ", true)],
+        &[("Password:\u{202e} ", false)],
+        &[("Password: ", false), ("Password: ", false)],
+    ];
+    for prompts in QUESTIONS {
+        let answers: &[&str] = if prompts.len() == 1 { &["typed"] } else { &["typed", "twice"] };
+        let server = Scripted::start(Script { prompts, answers, ..Script::default() }).await;
+        let story = succeeds(of_script(&server, &sshd), &[answers]).await;
+        assert_eq!(story.questions.len(), 1, "{prompts:?}");
+        assert_eq!(story.questions[0].prompts.len(), prompts.len(), "{prompts:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_beside_the_question_for_the_password_is_not_lost() {
+    let sshd = Sshd::start();
+    let prompts = &[("Your password expires soon.\r\nPassword: ", false)];
+    let server = Scripted::start(Script { prompts, answers: &["the password"], ..Script::default() }).await;
+    let story = succeeds(of_script(&server, &sshd), &[]).await;
+    assert!(story.questions.is_empty(), "{story:?}");
+    assert_eq!(story.banner, "Second factor\nLook at your token.\nYour password expires soon.");
+}
+
+#[tokio::test]
 async fn a_shell_that_is_refused_is_told() {
     let sshd = Sshd::start();
     let script = Script {

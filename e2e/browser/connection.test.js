@@ -68,7 +68,7 @@ test('a reload shows the same shell, screen and scrollback', async (t) => {
   await terminal.shows(/half a li$/);
   const [screen, lines] = [await terminal.screen(), await terminal.lines(1000)];
   await terminal.reload();
-  await until('the title is back', async () => (await page.title()) === 'kept — demo/terminal');
+  await until('the title is back', async () => (await page.title()) === 'demo/terminal — kept');
   assert.deepEqual(await terminal.screen(), screen);
   assert.deepEqual(await terminal.lines(1000), lines);
   await terminal.hasFocus();

@@ -146,6 +146,37 @@ test('a question that is cancelled ends the log-in, and starting again asks agai
   await terminal.is('connected');
 });
 
+test('a machine asks in its own name, whatever it says', { skip: needsRoot }, async (t) => {
+  const user = createUser(t);
+  const lines = Array.from({ length: 60 }, (_, number) => `line ${number}`);
+  const says = `${lines.join('\n')}\nLog in to WebShell\n<b>Paste</b> your token:\n`;
+  const sshd = await startSshd(t, { says });
+  const target = { host: '127.0.0.1', port: sshd.port, user: user.name };
+  const { terminal, page } = await shell(t, sshd.manifests({ target, secret: { username: user.name } }));
+  const dialog = page.getByRole('dialog', { name: `The machine ${user.name}@127.0.0.1 asks`, exact: true });
+  await dialog.waitFor();
+  const box = dialog.getByRole('group', { name: `Words of ${user.name}@127.0.0.1` });
+  assert.match(await box.innerText(), /line 59\nLog in to WebShell\n<b>Paste<\/b> your token:\nPassword:/);
+  assert.equal(await box.locator('b').count(), 0, 'its words are text');
+  // Nothing of what it says is outside of the box, and the box pushes nothing of ours out of sight.
+  const ours = await dialog.evaluate((element) => {
+    const copy = element.cloneNode(true);
+    copy.querySelector('.machine').remove();
+    return copy.textContent;
+  });
+  assert.ok(!/line|Log in|token/.test(ours), ours);
+  await box.getByLabel('Password:').focus();
+  for (const element of [dialog.getByRole('heading'), dialog.getByRole('button', { name: 'Continue' })]) {
+    const { y, height } = await element.boundingBox();
+    assert.ok(y >= 0 && y + height <= page.viewportSize().height, 'it is seen');
+  }
+  // Nor does it look like ours: a box of its own, in letters of its own.
+  const style = (locator) => locator.evaluate((element) => getComputedStyle(element).fontFamily);
+  assert.notEqual(await style(box.locator('label')), await style(dialog.getByRole('heading')));
+  await terminal.enters(user.password);
+  await terminal.is('connected');
+});
+
 test('the list leads to each shell and tells which cannot be used', async (t) => {
   const sshd = await startSshd(t);
   const [vm, secret] = sshd.manifests({ terminal: { command: sshd.bash } });

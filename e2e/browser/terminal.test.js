@@ -125,7 +125,7 @@ test('the shell sets the title, without control characters', async (t) => {
   await terminal.enters(String.raw`printf '\033]0;building \342\200\256it\007'`);
   await until(
     async () => `the title is set; it is ${await page.title()}`,
-    async () => (await page.title()) === 'building it — demo/terminal',
+    async () => (await page.title()) === 'demo/terminal — building it',
   );
 });
 

@@ -175,9 +175,11 @@ pub enum Step {
 pub struct Prompt {
     /// To be repeated in the answer.
     pub id: u64,
+    /// Who asks, as `user@host`: said by the gateway. All that follows is the machine's own text, which may say anything.
+    pub asker: String,
     /// A title, may be empty.
     pub name: String,
-    /// What to do, may be empty.
+    /// What to do, may be empty; of several lines.
     pub instruction: String,
     /// The questions.
     pub prompts: Vec<PromptLine>,

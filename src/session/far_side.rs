@@ -88,9 +88,10 @@ impl Session {
         state.counted.set(if attached { SessionState::Attached } else { SessionState::Detached });
     }
 
-    /// Asks the user; a later question replaces an earlier one.
+    /// Asks the user in the name of `asker`; a later question replaces an earlier one.
     pub fn ask(
         &self,
+        asker: String,
         name: String,
         instruction: String,
         prompts: Vec<PromptLine>,
@@ -98,7 +99,7 @@ impl Session {
     ) {
         let mut state = self.state.lock();
         state.prompts_asked += 1;
-        let prompt = Prompt { id: state.prompts_asked, name, instruction, prompts };
+        let prompt = Prompt { id: state.prompts_asked, asker, name, instruction, prompts };
         state.prompt = Some(OpenPrompt { prompt, reply });
         state.wake();
     }

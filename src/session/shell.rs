@@ -46,10 +46,11 @@ fn open(
     let output = move |bytes: &[u8]| sink.output(bytes);
     let gate = session.gate().clone();
     let session = Arc::clone(session);
+    let asker = format!("{}@{}", access.target.user, access.target.host);
     Box::pin(async move {
         let relay = async {
             while let Some(event) = happened.recv().await {
-                relay(&session, event);
+                relay(&session, &asker, event);
             }
             std::future::pending().await
         };
@@ -60,8 +61,8 @@ fn open(
     })
 }
 
-/// Passes what happens on the way on to the user.
-fn relay(session: &Session, event: ssh::Event) {
+/// Passes what happens on the way on to the user. Questions come from `asker`.
+fn relay(session: &Session, asker: &str, event: ssh::Event) {
     match event {
         ssh::Event::Step(step) => session.step(match step {
             ssh::Step::Resolve => Step::Resolve,
@@ -74,7 +75,7 @@ fn relay(session: &Session, event: ssh::Event) {
         ssh::Event::Banner(text) => session.output(banner(&text).as_bytes()),
         ssh::Event::Question(question) => {
             let lines = question.prompts.into_iter().map(|prompt| PromptLine { text: prompt.text, echo: prompt.echo });
-            session.ask(question.name, question.instruction, lines.collect(), question.reply);
+            session.ask(asker.to_owned(), question.name, question.instruction, lines.collect(), question.reply);
         }
         ssh::Event::HostKeyNotice(message) => {
             session.notify(Notice { kind: NoticeKind::HostKey, seconds: None, message });

@@ -18,6 +18,7 @@ use super::{
     failure::{Attempt, Failure, Phase, printable},
     handler::{End, Handler, Link},
     identity::{Identity, KeySigner, SignError, validity},
+    password_prompt::asks_for_password_of,
 };
 
 /// How long a server may take over each answer. It may ask other machines, or a person with a telephone.
@@ -29,7 +30,7 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(300);
 /// How often the user may try again after a wrong answer; more is for the server to allow at the next connection.
 const INTERACTIVE_ROUNDS: usize = 3;
 
-/// How many requests a server may make within one round, prompts within one request, and lines of instruction.
+/// How many requests a server may make within one round, prompts within one request, and lines of a text.
 const MAX_REQUESTS: usize = 32;
 const MAX_PROMPTS: usize = 32;
 const MAX_LINES: usize = 20;
@@ -52,7 +53,7 @@ pub(super) async fn authenticate(handle: &mut Handle<Handler>, link: &Link, logi
     let ask_first = identity.is_none();
     let pending = methods(identity, password.clone());
     let allowed = pending.iter().map(Method::kind).collect();
-    let answers = Answers { password, events };
+    let answers = Answers { user, password, events };
     let mut dialogue = Dialogue { handle, link, user, pending, allowed, answers, attempts: Vec::new(), offered: None };
     if ask_first && dialogue.run(Method::None).await? {
         return Ok(());
@@ -104,7 +105,8 @@ struct Dialogue<'a> {
 
 /// Where answers to questions come from.
 struct Answers<'a> {
-    /// The Secret's password, taken when it is given: a wrong one is not repeated for ever.
+    user: &'a str,
+    /// The Secret's password, taken when it is given: it answers once in a log-in.
     password: Option<SecretString>,
     /// Leads to the user.
     events: &'a mpsc::Sender<Event>,
@@ -283,22 +285,44 @@ impl Answers<'_> {
         if prompts.len() > MAX_PROMPTS {
             return Err(protocol(format!("it asks {} questions at once", prompts.len())));
         }
-        let known: Vec<_> = prompts.iter().map(|prompt| self.password.take_if(|_| is_for_password(prompt))).collect();
+        let is_for_secret = |prompt: &RusshPrompt| !prompt.echo && asks_for_password_of(self.user, &prompt.prompt);
+        // Who asks for it twice at once wants something else: the old and the new one, perhaps.
+        let only = prompts.iter().filter(|prompt| is_for_secret(prompt)).count() == 1;
+        let known: Vec<_> =
+            prompts.iter().map(|prompt| self.password.take_if(|_| only && is_for_secret(prompt))).collect();
         let open: Vec<_> = prompts.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(p, _)| p).collect();
+        // What stands before a question that the user does not see must not be lost.
+        let unseen = prompts.iter().zip(&known).filter(|(_, known)| known.is_some());
+        let before = unseen.filter_map(|(prompt, _)| Some(prompt.prompt.trim_end().rsplit_once('\n')?.0));
+        let instruction: Vec<_> = [instruction].into_iter().chain(before).flat_map(readable).collect();
         if open.is_empty() {
+            self.tell(readable(name).into_iter().chain(instruction).collect()).await;
             return Ok((known.into_iter().flatten().collect(), false));
         }
-        let mut asked = self.ask(name, instruction, &open).await?.into_iter();
+        let mut asked = self.ask(name, &instruction, &open).await?.into_iter();
         Ok((known.into_iter().filter_map(|known| known.or_else(|| asked.next())).collect(), true))
     }
 
+    /// Tells the user what the server says beside questions that need no answer of theirs.
+    async fn tell(&self, lines: Vec<String>) {
+        if !lines.is_empty() {
+            // Nobody who listens is no reason to stop.
+            let _ = self.events.send(Event::Banner(lines.join("\n"))).await;
+        }
+    }
+
     /// Asks the user.
-    async fn ask(&self, name: &str, instruction: &str, prompts: &[&RusshPrompt]) -> Result<Vec<SecretString>, Failure> {
+    async fn ask(
+        &self,
+        name: &str,
+        instruction: &[String],
+        prompts: &[&RusshPrompt],
+    ) -> Result<Vec<SecretString>, Failure> {
         let (reply, answers) = oneshot::channel();
         let question = Question {
             name: printable(name),
-            instruction: instruction.lines().take(MAX_LINES).map(printable).collect::<Vec<_>>().join("\n"),
-            prompts: prompts.iter().map(|p| Prompt { text: printable(&p.prompt), echo: p.echo }).collect(),
+            instruction: instruction.join("\n"),
+            prompts: prompts.iter().map(|p| Prompt { text: readable(&p.prompt).join("\n"), echo: p.echo }).collect(),
             reply,
         };
         self.events.send(Event::Question(question)).await.map_err(|_| Failure::PromptCancelled)?;
@@ -309,12 +333,10 @@ impl Answers<'_> {
     }
 }
 
-/// Whether a question is for the password that one logs in with, not for a one-time or a new one.
-fn is_for_password(prompt: &RusshPrompt) -> bool {
-    const OTHERS: [&str; 10] =
-        ["one-time", "one time", "onetime", "otp", "token", "code", "new", "again", "retype", "confirm"];
-    let text = prompt.prompt.to_lowercase();
-    !prompt.echo && text.contains("password") && !OTHERS.iter().any(|other| text.contains(other))
+/// A server's text, line by line: the last ones, as many as a person reads.
+fn readable(text: &str) -> Vec<String> {
+    let text = text.trim_matches(['\r', '\n']);
+    text.lines().skip(text.lines().count().saturating_sub(MAX_LINES)).map(printable).collect()
 }
 
 const ONLY_SHA1: &str = "not tried, because the server takes RSA keys only with SHA-1; use an Ed25519 key";
@@ -360,33 +382,6 @@ impl Method {
         match self {
             Self::Certificate(_, certificate) => validity(certificate, user),
             _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_password_for_logging_in_is_given_unasked() {
-        let asks = |text: &str, echo| is_for_password(&RusshPrompt { prompt: text.to_owned(), echo });
-        for text in ["Password: ", "(ops@db-1) Password: ", "ops@db-1's password:", "LDAP Password:", "UNIX password: "]
-        {
-            assert!(asks(text, false), "{text}");
-            assert!(!asks(text, true), "{text} where it would be shown");
-        }
-        for text in [
-            "One-time password (OATH) for `ops': ",
-            "Verification code: ",
-            "Password + token: ",
-            "New password: ",
-            "Retype new password: ",
-            "Enter PASSCODE: ",
-            "Duo two-factor login",
-            "",
-        ] {
-            assert!(!asks(text, false), "{text}");
         }
     }
 }

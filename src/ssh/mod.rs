@@ -15,6 +15,7 @@ mod identity;
 mod keygen;
 mod known_hosts;
 mod learned_keys;
+mod password_prompt;
 mod rsa;
 mod shell;
 
@@ -50,7 +51,7 @@ pub struct Target {
 /// What to authenticate with. Absent members are not tried.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// For `password`, and for keyboard-interactive where the question is for a password.
+    /// For `password`, and once for keyboard-interactive where the question is for this log-in's password.
     pub password: Option<SecretString>,
     /// A private key in OpenSSH, PKCS#8 or PEM form.
     pub private_key: Option<SecretString>,
@@ -116,7 +117,8 @@ pub enum Event {
     Step(Step),
     /// There is a connection to this address.
     Connected(SocketAddr),
-    /// The server's banner (RFC 4252, 5.4), as sent: not yet fit for a terminal.
+    /// What the server says before the log-in is complete: its banner (RFC 4252, 5.4), or what comes with questions that the
+    /// Secret answers. As sent: not yet fit for a terminal.
     Banner(String),
     /// A question for the user.
     Question(Question),

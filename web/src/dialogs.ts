@@ -1,6 +1,7 @@
 // Dialogs: questions of the host, questions of the page.
 
 import { button, el } from './dom';
+import { plainLine, plainText } from './plain';
 import type { Prompt } from './protocol';
 
 /** Opens a dialog; it is removed when it closes, however that happens, and then says with which value. */
@@ -20,7 +21,12 @@ function frame(title: string, ...content: (Node | string)[]): HTMLDialogElement 
   return el('dialog', { 'aria-labelledby': id }, el('h2', { id }, title), ...content);
 }
 
-/** Asks what a keyboard-interactive log-in wants to know. `answer` is called once; without answers when cancelled. */
+/**
+ * Asks what a keyboard-interactive log-in wants to know. `answer` is called once; without answers when cancelled.
+ *
+ * A machine can ask anything, in any words: so the title and what the answer is good for are ours, and its words are in a box
+ * that says whose they are.
+ */
 export function askPrompt(prompt: Prompt, answer: (answers: string[] | undefined) => void): HTMLDialogElement {
   const inputs = prompt.prompts.map((question) =>
     el('input', {
@@ -31,12 +37,17 @@ export function askPrompt(prompt: Prompt, answer: (answers: string[] | undefined
       'data-1p-ignore': true,
     }),
   );
-  const form = el(
-    'form',
-    { method: 'dialog' },
-    ...inputs.map((input, index) => el('label', {}, prompt.prompts[index]?.text ?? '', input)),
+  const asker = plainLine(prompt.asker) || 'behind this shell';
+  const words = [plainText(prompt.name), plainText(prompt.instruction)].filter((text) => text !== '');
+  const box = el(
+    'div',
+    { class: 'machine', role: 'group', 'aria-label': `Words of ${asker}` },
+    ...words.map((text) => el('p', {}, text)),
+    ...inputs.map((input, index) => el('label', {}, plainText(prompt.prompts[index]?.text ?? ''), input)),
   );
-  const dialog = frame(prompt.name || 'The host asks', ...paragraphs(prompt.instruction), form);
+  const form = el('form', { method: 'dialog' }, box);
+  const what = 'Its words are in the box. What you answer goes to this machine, never to WebShell.';
+  const dialog = frame(`The machine ${asker} asks`, el('p', {}, what), form);
   form.append(
     el(
       'div',
@@ -108,12 +119,4 @@ export function inform(title: string, content: (Node | string)[], closed: () => 
     ),
   );
   show(dialog, closed);
-}
-
-/** Text of the host as paragraphs. */
-function paragraphs(text: string): HTMLElement[] {
-  return text
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== '')
-    .map((line) => el('p', {}, line));
 }

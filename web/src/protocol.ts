@@ -40,6 +40,8 @@ export interface Question {
 /** A keyboard-interactive request (RFC 4256) for the person. */
 export interface Prompt {
   readonly id: number;
+  /** `user@host`, said by the gateway. All that follows is the machine's own text. */
+  readonly asker: string;
   readonly name: string;
   readonly instruction: string;
   readonly prompts: readonly Question[];
@@ -237,6 +239,7 @@ function readWelcome(json: Json): Welcome {
 function readPrompt(json: Json): Prompt {
   return {
     id: number(json, 'id'),
+    asker: optionalText(json, 'asker') ?? '',
     name: optionalText(json, 'name') ?? '',
     instruction: optionalText(json, 'instruction') ?? '',
     prompts: list(json, 'prompts').map((item) => {

@@ -103,7 +103,7 @@ export class FakeGateway {
   }
 
   ask(id: number): void {
-    this.json(0x85, { id, name: '', instruction: '', prompts: [{ text: 'Code: ', echo: false }] });
+    this.json(0x85, { id, asker: 'ops@db-1', name: '', instruction: '', prompts: [{ text: 'Code: ', echo: false }] });
   }
 
   end(ended: unknown): void {

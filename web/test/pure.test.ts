@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { retryDelay } from '../src/backoff';
 import { matches, namespacesOf } from '../src/filter';
 import { placeOf, readListing, readLoginPath, readSession, sentence } from '../src/gateway';
+import { plainText } from '../src/plain';
 import { DEFAULTS, parseSettings } from '../src/settings';
 import { duration, isLive, statusText, takesInput } from '../src/status';
 import { cleanTitle, windowTitle } from '../src/title';
@@ -23,7 +24,12 @@ test('a title is one short line without characters that control or reorder text'
   expect(cleanTitle('vim\x07 \x1b]a\nb\u202ec\u200bd')).toBe('vim ]a b c d');
   expect([...cleanTitle('漢'.repeat(500))].length).toBe(120);
   expect(windowTitle('', 'a/b', false)).toBe('a/b');
-  expect(windowTitle('vim', 'a/b', true)).toBe('• vim — a/b');
+  expect(windowTitle('Log in — WebShell', 'a/b', true)).toBe('• a/b — Log in — WebShell');
+});
+
+test('text of a machine is plain, line by line', () => {
+  expect(plainText('\r\n\x1b[2JLog in\u202e\r\n\r\n to\u200b WebShell\x07\n')).toBe(' [2JLog in\n\n to  WebShell');
+  expect(plainText('<b>bold</b>')).toBe('<b>bold</b>');
 });
 
 test('the place is read from the path', () => {

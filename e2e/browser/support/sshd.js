@@ -13,8 +13,11 @@ const PAM = 'auth required pam_unix.so\naccount required pam_permit.so\nsession 
 /** The tests' own user is the one who may log in with the key; questions need accounts, and so root. */
 export const needsRoot = process.getuid() === 0 ? false : 'needs to be root';
 
-/** Starts a server until the end of the test, at an address of this machine. `asks`: it asks questions, by PAM. */
-export async function startSshd(t, { asks = false, config = [], address = '127.0.0.1' } = {}) {
+/**
+ * Starts a server until the end of the test, at an address of this machine. `asks`: it asks questions, by PAM; `says`: and says
+ * this first.
+ */
+export async function startSshd(t, { says = '', asks = says !== '', config = [], address = '127.0.0.1' } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'webshell-sshd-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const path = (name) => join(directory, name);
@@ -28,8 +31,10 @@ export async function startSshd(t, { asks = false, config = [], address = '127.0
   const binary = path(basename(directory));
   symlinkSync('/usr/sbin/sshd', binary);
   if (asks) {
-    const service = join('/etc/pam.d', basename(directory));
-    writeFileSync(service, PAM);
+    // PAM looks for it in lower case.
+    const service = join('/etc/pam.d', basename(directory).toLowerCase());
+    writeFileSync(path('words'), says);
+    writeFileSync(service, says ? `auth optional pam_echo.so file=${path('words')}\n${PAM}` : PAM);
     t.after(() => rmSync(service));
   }
   const lines = [

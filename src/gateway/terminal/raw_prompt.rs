@@ -25,7 +25,7 @@ pub(super) enum Typed {
 impl RawPrompt {
     /// Begins to ask, and says what is to be shown.
     pub(super) fn ask(prompt: Prompt) -> (Self, String) {
-        let mut shown = String::new();
+        let mut shown = format!("The machine {} asks:\r\n", printable(&prompt.asker));
         for text in [&prompt.name, &prompt.instruction] {
             if !text.is_empty() {
                 shown.push_str(&printable(text));
@@ -100,9 +100,15 @@ mod tests {
     fn asking() -> RawPrompt {
         let line = |text: &str, echo| PromptLine { text: text.to_owned(), echo };
         let prompts = vec![line("User: ", true), line("Code\x1b[2J: ", false)];
-        let prompt = Prompt { id: 7, name: "Log-in".to_owned(), instruction: String::new(), prompts };
+        let prompt = Prompt {
+            id: 7,
+            asker: "ops@db-1".to_owned(),
+            name: "Log-in".to_owned(),
+            instruction: String::new(),
+            prompts,
+        };
         let (asking, shown) = RawPrompt::ask(prompt);
-        assert_eq!(shown, "Log-in\r\nUser: ");
+        assert_eq!(shown, "The machine ops@db-1 asks:\r\nLog-in\r\nUser: ");
         asking
     }
 

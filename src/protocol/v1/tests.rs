@@ -47,7 +47,7 @@ proptest! {
             ServerMessage::State(State::Connecting { step: Step::Handshake }),
             ServerMessage::State(State::Connected),
             ServerMessage::Prompt(Prompt {
-                id: position, name: text.clone(), instruction: text.clone(),
+                id: position, asker: text.clone(), name: text.clone(), instruction: text.clone(),
                 prompts: vec![PromptLine { text: text.clone(), echo: flag }],
             }),
             ServerMessage::Notice(Notice { kind: NoticeKind::TakenOver, seconds, message: text.clone() }),
