@@ -16,6 +16,7 @@ pub mod controller;
 pub mod events;
 pub mod gateway;
 pub mod local;
+pub mod memory;
 pub mod network;
 pub mod ping;
 pub mod policy;

@@ -1,6 +1,7 @@
 //! The `webshell` command: reads the command line, starts telemetry, hands over to a role.
 
 use std::{
+    alloc::System,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -10,11 +11,20 @@ use tokio::runtime::Builder;
 use webshell::{
     api,
     cli::{Cli, Command},
-    cluster, controller, local, portal, probe,
+    cluster, controller, local, memory, portal, probe,
     telemetry::logs,
 };
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes memory that is released. Types that wipe themselves are not enough: parsers and protocols copy what passes through
+/// them.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
+    if let Err(error) = memory::forbid_dumps() {
+        let _ = writeln!(io::stderr(), "webshell: core dumps cannot be switched off: {error}");
+    }
     let cli = Cli::parse();
     let runtime = match cli.command {
         // All that it does is one stream of reconciles, which is only held up by handing its calls to other threads.

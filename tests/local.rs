@@ -6,7 +6,13 @@ mod support {
     pub mod site;
 }
 
-use std::process::{Output, Stdio};
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use support::site::{HANDSHAKE, LoggedIn, PATIENCE, exchange, request_text};
@@ -14,7 +20,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStdout, Command},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_websockets::{ClientBuilder, Message};
 
@@ -25,7 +31,7 @@ struct Local {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_webshell"));
+    let mut command = without_rights(env!("CARGO_BIN_EXE_webshell"));
     command.arg("local").args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
     // The log-in shell of the demo target has no start-up files there.
     command.env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
@@ -33,11 +39,58 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// A command that may not look into other processes, even where root runs it.
+fn without_rights(program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", program]);
+    command
+}
+
+/// The smallest piece of memory that there is or is not, in bytes.
+const PAGE: usize = 4096;
+
+/// How often these bytes stand in a process's memory, where that can be written.
+fn occurrences(pid: u32, bytes: &[u8]) -> usize {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut count = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next().unwrap(), words.next().unwrap());
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|number| u64::from_str_radix(number, 16).unwrap());
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let mut area = vec![0; usize::try_from(end - start).unwrap()];
+        // Page by page: what is reserved only, or was given back meanwhile, cannot be read.
+        for (page, offset) in area.chunks_mut(PAGE).zip((start..).step_by(PAGE)) {
+            let _ = memory.read_exact_at(page, offset);
+        }
+        count += area.windows(bytes.len()).filter(|window| *window == bytes).count();
+    }
+    count
+}
+
+/// Replaces a manifest in one step.
+fn write(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
 impl Local {
     fn start(arguments: &[&str]) -> Self {
         let mut process = command(arguments).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, lines }
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.id().unwrap()
     }
 
     async fn line(&mut self) -> String {
@@ -117,6 +170,61 @@ async fn the_printed_url_leads_to_a_terminal_and_logs_tell_who_but_not_what() {
         assert_eq!((&denied["user"], &denied["reason"]), (&"".into(), &"not-logged-in".into()));
     }
     assert_eq!((&audit[3]["user"], &audit[3]["reason"]), (&"local".into(), &"exit".into()));
+}
+
+#[tokio::test]
+async fn no_core_is_dumped_and_nobody_reads_the_memory() {
+    let mut local = Local::start(&[]);
+    local.line().await;
+    let pid = local.pid();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    let opens = async |pid: u32| {
+        let mut open = without_rights("sh");
+        open.args(["-c", &format!(": </proc/{pid}/mem")]).stderr(Stdio::null());
+        open.status().await.unwrap().success()
+    };
+    // Another process of the same user is open to it, once it has given its rights away.
+    let mut other = without_rights("sleep").arg("1000").kill_on_drop(true).spawn().unwrap();
+    let readable = async {
+        while !opens(other.id().unwrap()).await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, readable).await.expect("nothing can be opened at all");
+    assert!(!opens(pid).await, "its memory can be opened");
+    other.kill().await.unwrap();
+    let (in_order, log) = local.stop().await;
+    assert!(in_order, "{log}");
+}
+
+#[tokio::test]
+#[ignore = "needs root: reads another process's memory"]
+async fn a_password_leaves_no_copy_once_its_manifest_is_gone() {
+    // Made up of two, so that neither this program's text nor its arguments have it whole.
+    let canary = ["canary-", &"5ecre7".repeat(4)].concat();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shells.yaml");
+    let shell = fs::read_to_string("examples/password.yaml").unwrap();
+    let secret = |value: &str| {
+        let metadata = "metadata: {name: canary, namespace: examples}";
+        format!("---\napiVersion: v1\nkind: Secret\n{metadata}\nstringData:\n  username: ops\n  password: {value}\n")
+    };
+    write(&file, &format!("{shell}\n{}", secret(&canary)));
+    let mut local = Local::start(&["--file", file.to_str().unwrap(), "--auth", "none"]);
+    local.line().await;
+    assert!(occurrences(local.pid(), canary.as_bytes()) > 0, "the password is not where it is looked for");
+    write(&file, &format!("{shell}\n{}", secret("another")));
+    let deadline = Instant::now() + PATIENCE;
+    let mut left = usize::MAX;
+    while left > 0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+        left = occurrences(local.pid(), canary.as_bytes());
+    }
+    assert_eq!(left, 0, "copies of the password are left");
+    let (in_order, log) = local.stop().await;
+    assert!(in_order, "{log}");
 }
 
 #[tokio::test]
