@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn accounts_in_number_log_out_nobody_who_is_at_work_and_lock_nobody_out() {
+    async fn accounts_in_number_log_out_nobody_who_is_at_work() {
         const ACCOUNTS: usize = 128;
         let sessions = Sessions::new(4096, 32);
         let at_work = log_in(&sessions, "ada");
