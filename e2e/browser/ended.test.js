@@ -165,7 +165,7 @@ test('a machine asks in its own name, whatever it says', { skip: needsRoot }, as
     return copy.textContent;
   });
   assert.ok(!/line|Log in|token/.test(ours), ours);
-  await box.getByLabel('Password:').focus();
+  assert.ok(await box.getByLabel('Password:').evaluate((input) => input === document.activeElement), 'one can type');
   for (const element of [dialog.getByRole('heading'), dialog.getByRole('button', { name: 'Continue' })]) {
     const { y, height } = await element.boundingBox();
     assert.ok(y >= 0 && y + height <= page.viewportSize().height, 'it is seen');

@@ -28,9 +28,11 @@ function frame(title: string, ...content: (Node | string)[]): HTMLDialogElement 
  * that says whose they are.
  */
 export function askPrompt(prompt: Prompt, answer: (answers: string[] | undefined) => void): HTMLDialogElement {
-  const inputs = prompt.prompts.map((question) =>
+  const inputs = prompt.prompts.map((question, index) =>
     el('input', {
       type: question.echo ? 'text' : 'password',
+      // Else a box that scrolls would have the focus.
+      autofocus: index === 0,
       autocomplete: 'off',
       autocapitalize: 'off',
       spellcheck: 'false',
