@@ -113,12 +113,11 @@ the hosts and paths that they are for (variable routed). */}}
 {{- if eq .Values.route.mode "Host" }}'/'{{ else }}'/' + request.namespace + '/'{{ end }}
 {{- end }}
 
-{{/* In CEL: whether a reference p to a parent is one to a Gateway of these, or to any if there are none. */}}
-{{- define "webshell.ourGateway" -}}
+{{/* In CEL: whether a reference p to a parent is one to a Gateway that may serve our hosts: any that is not exempt. */}}
+{{- define "webshell.servingGateway" -}}
 p.?kind.orValue('Gateway') == 'Gateway'
-{{- with .parents }} && (
-{{- range $i, $parent := . }}{{ if $i }} || {{ end -}}
-(p.name == {{ include "webshell.cel" .name }} && p.?namespace.orValue(request.namespace) == {{ include "webshell.cel" .namespace }})
-{{- end }})
+{{- range .Values.reservedHosts.exemptGateways }} && !(
+{{- with .name }}p.name == {{ include "webshell.cel" . }} && {{ end -}}
+p.?namespace.orValue(request.namespace) == {{ include "webshell.cel" .namespace }})
 {{- end }}
 {{- end }}
