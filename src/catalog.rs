@@ -50,13 +50,13 @@ pub struct Obstacle {
     pub kept: Option<Kept>,
 }
 
-/// What was in force before something that a WebShell names was missing.
+/// What was in force before something was in the way.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// What sessions go on with.
     pub access: Arc<Access>,
-    /// Since when something is missing.
-    pub since: Instant,
+    /// Until when, where that is bounded.
+    pub until: Option<Instant>,
 }
 
 /// Everything a session needs of its WebShell.
@@ -64,6 +64,8 @@ pub struct Kept {
 pub struct Access {
     /// Where to.
     pub target: ssh::Target,
+    /// Where that is, if it is not for DNS to say: a Service's addresses. They may change under living sessions.
+    pub dial: Option<ssh::Dial>,
     /// With what.
     pub credentials: ssh::Credentials,
     /// Which host keys are trusted.
@@ -121,13 +123,16 @@ impl Obstacle {
         Self { reason: Reason::Invalid, message: message.into(), kept: None }
     }
 
-    /// What is in the way is that something is missing: sessions go on with what was in force `before`, for
-    /// [`MISSING_GRACE`] at most.
-    pub fn keep(&mut self, before: &Result<Arc<Access>, Self>, now: Instant) {
-        self.kept = match before {
-            Ok(access) => Some(Kept { access: Arc::clone(access), since: now }),
-            Err(before) => before.kept.clone().filter(|kept| now - kept.since < MISSING_GRACE),
+    /// Has sessions that live go on with what was in force `before`: for `grace`, or without it as long as this is in the way.
+    pub fn keep(&mut self, before: &Result<Arc<Access>, Self>, grace: Option<Duration>, now: Instant) {
+        let (access, until) = match before {
+            Ok(access) => (access, None),
+            Err(Self { kept: Some(kept), .. }) => (&kept.access, kept.until),
+            Err(_) => return,
         };
+        let until = grace.map(|grace| until.unwrap_or(now + grace));
+        let lasts = until.is_none_or(|until| now < until);
+        self.kept = lasts.then(|| Kept { access: Arc::clone(access), until });
     }
 }
 
@@ -149,11 +154,67 @@ impl Access {
     /// Whether nothing is different in `newer`.
     pub fn same(&self, newer: &Self) -> bool {
         self.change(newer).is_none()
+            && self.dial == newer.dial
             && self.program == newer.program
             && self.connect_timeout == newer.connect_timeout
             && self.limits == newer.limits
             && self.clipboard_write == newer.clipboard_write
             && self.admission == newer.admission
             && self.min_rsa_bits == newer.min_rsa_bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Session;
+
+    fn access() -> Arc<Access> {
+        Arc::new(Access {
+            target: ssh::Target { host: "db-1".into(), port: 22, user: "ops".into() },
+            dial: None,
+            credentials: ssh::Credentials::default(),
+            host_keys: ssh::HostKeys::default(),
+            program: ssh::Program::default(),
+            connect_timeout: Duration::from_secs(1),
+            limits: Session::default().limits(),
+            clipboard_write: false,
+            admission: ssh::Admission::default(),
+            min_rsa_bits: 0,
+        })
+    }
+
+    /// What becomes of an obstacle that is found after so many seconds.
+    fn then(before: Result<Arc<Access>, Obstacle>, grace: Option<Duration>, begin: Instant, after: u64) -> Obstacle {
+        let mut obstacle = Obstacle::invalid("missing");
+        obstacle.keep(&before, grace, begin + Duration::from_secs(after));
+        obstacle
+    }
+
+    #[test]
+    fn sessions_go_on_for_a_grace_from_when_something_was_first_missing() {
+        let begin = Instant::now();
+        let grace = Some(MISSING_GRACE);
+        let mut found = then(Ok(access()), grace, begin, 0);
+        for after in [1, 15, 29] {
+            found = then(Err(found), grace, begin, after);
+            assert!(found.kept.is_some(), "{after}");
+        }
+        found = then(Err(found), grace, begin, 30);
+        assert!(found.kept.is_none());
+        assert!(then(Err(found), grace, begin, 31).kept.is_none(), "over is over");
+        assert!(then(Err(Obstacle::invalid("unusable")), grace, begin, 0).kept.is_none(), "nothing was in force");
+    }
+
+    #[test]
+    fn what_may_last_has_no_end_and_gives_what_comes_after_its_own() {
+        let begin = Instant::now();
+        let not_ready = then(Ok(access()), None, begin, 0);
+        let not_ready = then(Err(not_ready), None, begin, 3600);
+        assert!(not_ready.kept.is_some());
+        let missing = then(Err(not_ready), Some(MISSING_GRACE), begin, 3600);
+        let missing = then(Err(missing), Some(MISSING_GRACE), begin, 3629);
+        assert!(missing.kept.is_some());
+        assert!(then(Err(missing), Some(MISSING_GRACE), begin, 3630).kept.is_none());
     }
 }

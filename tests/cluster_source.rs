@@ -17,6 +17,7 @@ use std::{process::Stdio, time::Duration};
 use futures_util::future::join_all;
 use k8s_openapi::api::{
     core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
     events::v1::Event as KubernetesEvent,
 };
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -483,22 +484,94 @@ async fn a_service_leads_to_its_named_port_and_loopback_is_no_target() {
     place.shell_on(&sshd, "here").await;
     assert_eq!(place.refused("here").await, Reason::TargetForbidden);
 
-    place.secret("db-1", json!({"ssh-privatekey": sshd.client_key()})).await;
-    let ports = json!([{"name": "ssh", "port": 22}]);
-    place.apply::<Service>("v1", "Service", "db-1", json!({"spec": {"ports": ports}})).await;
-    let mut by_service = spec(&sshd, "db-1");
-    by_service["target"] = json!({"serviceRef": {"name": "db-1"}, "user": "ops"});
-    place.shell("db-1", by_service.clone()).await;
-    // There is no cluster's DNS here.
-    assert_eq!(place.refused("db-1").await, Reason::Dns);
-    by_service["target"]["serviceRef"]["port"] = "shh".into();
-    place.shell("db-1", by_service).await;
-    let message = place.status("db-1", |status| {
-        let condition = condition(status).filter(|condition| condition["status"] == "False")?;
-        Some(condition["message"].as_str().unwrap().to_owned())
+    let ports = json!([{"name": "ssh", "port": 2222}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+    let service = json!({"spec": {"selector": {"app": "vm"}, "ports": ports}});
+    let service: Service = place.apply("v1", "Service", "db-1", service).await;
+    by_service(&place, &sshd, "db-1", "ssh").await;
+    // There is no DNS of a cluster here; none is asked.
+    let address = service.spec.unwrap().cluster_ip.unwrap();
+    place.settings("10m", json!({"deniedCidrs": [format!("{address}/32")], "allowedPorts": [2222]})).await;
+    eventually("a refusal", async || (place.refused("db-1").await == Reason::TargetForbidden).then_some(())).await;
+    for (port, words) in
+        [("shh", "no port named \"shh\", but the ports ssh, dns"), ("dns", "is UDP, and SSH needs TCP")]
+    {
+        by_service(&place, &sshd, "db-1", port).await;
+        unusable(&place, "db-1", words).await;
+    }
+    place.apply::<Service>("v1", "Service", "out", json!({"spec": {"ports": ports}})).await;
+    by_service(&place, &sshd, "out", "ssh").await;
+    let told = |status: &Value| {
+        let condition = condition(status).filter(|condition| condition["status"] == "True")?;
+        condition["message"].as_str().unwrap().contains("a NetworkPolicy of your own").then_some(())
+    };
+    place.status("out", told).await;
+}
+
+/// A WebShell that leads to the Service of its name.
+async fn by_service(place: &Place, sshd: &Sshd, name: &str, port: &str) {
+    place.secret(name, json!({"ssh-privatekey": sshd.client_key()})).await;
+    let mut by_service = spec(sshd, name);
+    let host = format!("{name}.{}.svc", place.namespace);
+    by_service["target"] = json!({"serviceRef": {"name": name, "port": port}, "user": Sshd::user()});
+    by_service["hostKey"]["knownHosts"] =
+        sshd.known_hosts().replace(&format!("[127.0.0.1]:{}", sshd.port()), &host).into();
+    place.shell(name, by_service).await;
+}
+
+/// Waits until a condition says that what a WebShell names cannot be used, in these words.
+async fn unusable(place: &Place, name: &str, words: &str) {
+    let says = |status: &Value| {
+        let condition = condition(status).filter(|condition| condition["reason"] == "Unusable")?;
+        condition["message"].as_str().unwrap().contains(words).then_some(())
+    };
+    place.status(name, says).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn a_headless_service_leads_to_its_ready_endpoints_at_their_port() {
+    let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
+    let ports = json!([{"name": "ssh", "port": 22, "targetPort": "ssh"}]);
+    let service = json!({"spec": {"clusterIP": "None", "selector": {"app": "vm"}, "ports": ports}});
+    place.apply::<Service>("v1", "Service", "db-1", service).await;
+    by_service(&place, &sshd, "db-1", "ssh").await;
+    unusable(&place, "db-1", "Service db-1 has no ready endpoint for its port ssh").await;
+    assert_eq!(place.refused("db-1").await, Reason::Invalid);
+
+    // An API server takes no loopback addresses. Nobody listens at the first.
+    let ready = |address: &str, ready: bool| json!({"addresses": [address], "conditions": {"ready": ready}});
+    let endpoints = json!([ready("127.0.0.2", true), ready("192.0.2.1", false), ready("127.0.0.1", true)]);
+    let slice = json!({
+        "metadata": {"name": "db-1-a"}, "addressType": "IPv4", "endpoints": endpoints,
+        "ports": [{"name": "ssh", "port": sshd.port(), "protocol": "TCP"}],
     });
-    let message = message.await;
-    assert!(message.contains("no port named \"shh\", but the ports ssh"), "{message}");
+    let list =
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList", "metadata": {}, "items": [slice]});
+    let slices = place.faults.on("list endpointslices", Fault::Answer(list.to_string().into()));
+    let mut browser = place.open("db-1").await;
+    place.status("db-1", |status| (condition(status)?["status"] == "True").then_some(())).await;
+
+    // Where no new connection can be led to, those that were live on.
+    drop(slices);
+    unusable(&place, "db-1", "no ready endpoint").await;
+    assert_eq!(place.refused("db-1").await, Reason::Invalid);
+    browser.input("still\n").await;
+    browser.read_until("still").await;
+
+    // As a real API server has them: those of this Service alone.
+    place.settings("10m", json!({"deniedCidrs": ["192.0.2.7/32"]})).await;
+    for (name, service, address) in [("db-1-b", "db-1", "192.0.2.7"), ("db-2-a", "db-2", "192.0.2.8")] {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+            "endpoints": [ready(address, true)], "ports": [{"name": "ssh", "port": 22, "protocol": "TCP"}],
+        });
+        let params = PatchParams::apply("tests").force();
+        place.api::<EndpointSlice>().patch(name, &params, &Patch::Apply(slice)).await.unwrap();
+    }
+    eventually("a refusal", async || (place.refused("db-1").await == Reason::TargetForbidden).then_some(())).await;
+    browser.input("yet\n").await;
+    browser.read_until("yet").await;
 }
 
 #[tokio::test]

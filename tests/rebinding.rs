@@ -110,6 +110,7 @@ fn listen(address: &str) -> Arc<AtomicUsize> {
 async fn try_to_open(port: u16) -> Failure {
     let policy = TargetPolicy { reserved: Reserved::in_cluster([]), policy: Policy::default() };
     refused(Request {
+        dial: None,
         target: Target { host: "flipping.example".to_owned(), port, user: "ops".to_owned() },
         credentials: Credentials { password: Some(secret("secret")), ..Credentials::default() },
         host_keys: known(

@@ -1,6 +1,6 @@
 //! What is found of a WebShell and what it names: the access that sessions get, and the finding that its status tells.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::Api;
 use tokio::{sync::watch, time::Instant};
@@ -9,9 +9,12 @@ use super::{host_keys::StatusKeys, notices::Notices, references::Fetched, status
 use crate::{
     api::{WebShell, WebShellSpec, conditions::reasons},
     calls::{CallError, Calls},
-    catalog::{Access, Obstacle},
+    catalog::{Access, MISSING_GRACE, Obstacle},
     policy::TargetPolicy,
-    resolve::{self, problem::Cause},
+    resolve::{
+        self,
+        problem::{Cause, Problem},
+    },
     ssh::{self, LearnedKeys},
 };
 
@@ -32,13 +35,44 @@ pub(super) struct Found {
     pub(super) access: Result<Arc<Access>, Obstacle>,
     pub(super) target: String,
     pub(super) finding: Finding,
-    /// Whether nothing is wrong but that something which it names is missing.
-    missing: bool,
+    /// Where only something is missing or not ready: what that means for live sessions.
+    gap: Option<Gap>,
     /// The spec that was looked at, and its generation.
     spec: Arc<WebShellSpec>,
     pub(super) generation: Option<i64>,
     /// Credentials that were tried to read, and what is wrong with them: to decipher a key takes its time.
     checked: Option<(ssh::Credentials, Option<String>)>,
+}
+
+/// What is in the way of new sessions only, for the time being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    /// Something does not exist.
+    Missing,
+    /// A Service leads nowhere. Connections that it has led before may well live on.
+    NotReady,
+}
+
+// === impl Gap ===
+
+impl Gap {
+    fn of(problems: &[Problem]) -> Option<Self> {
+        let has = |cause| problems.iter().any(|problem| problem.cause == cause);
+        let others = problems.iter().any(|problem| !matches!(problem.cause, Cause::Missing | Cause::NotReady));
+        match (others, has(Cause::Missing)) {
+            (true, _) => None,
+            (false, true) => Some(Self::Missing),
+            (false, false) => has(Cause::NotReady).then_some(Self::NotReady),
+        }
+    }
+
+    /// How long live sessions go on.
+    fn grace(self) -> Option<Duration> {
+        match self {
+            Self::Missing => Some(MISSING_GRACE),
+            Self::NotReady => None,
+        }
+    }
 }
 
 // === impl Judge ===
@@ -73,8 +107,7 @@ impl Judge {
             Err(problems) => {
                 let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 let found = Found::unresolved(spec, resolve::problem::cause(&problems), message, None);
-                let missing = problems.iter().all(|problem| problem.cause == Cause::Missing);
-                return Found { missing, ..found };
+                return Found { gap: Gap::of(&problems), ..found };
             }
         };
         let known = before.and_then(|found| found.checked.clone());
@@ -96,11 +129,12 @@ impl Judge {
             ),
             None => String::new(),
         };
-        let message = format!("All that it names was read and can be used.{warning}");
+        let remark = fetched.remark().map(|remark| format!(" {remark}")).unwrap_or_default();
+        let message = format!("All that it names was read and can be used.{warning}{remark}");
         let admitted = self.policy.borrow().admit_host_keys(spec.host_key.policy);
         let access = admitted.map(|()| Arc::new(access)).map_err(Obstacle::invalid);
         let finding = Finding { status: "True", reason: reasons::RESOLVED, message };
-        Found { access, target, finding, missing: false, spec: Arc::clone(spec), generation: None, checked }
+        Found { access, target, finding, gap: None, spec: Arc::clone(spec), generation: None, checked }
     }
 }
 
@@ -116,12 +150,12 @@ impl Found {
         let target = resolve::target(spec, spec.target.user.as_ref());
         let reason = match cause {
             Cause::Missing => reasons::NOT_FOUND,
-            Cause::Unusable => reasons::UNUSABLE,
+            Cause::NotReady | Cause::Unusable => reasons::UNUSABLE,
             Cause::HostNotAllowed => reasons::HOST_NOT_ALLOWED,
         };
         let finding = Finding { status: "False", reason, message: message.clone() };
         let access = Err(Obstacle { reason: cause.reason(), ..Obstacle::invalid(message) });
-        Self { access, target, finding, missing: false, spec: Arc::clone(spec), generation: None, checked }
+        Self { access, target, finding, gap: None, spec: Arc::clone(spec), generation: None, checked }
     }
 
     /// Nothing, because of an error.
@@ -130,7 +164,7 @@ impl Found {
         let target = resolve::target(spec, spec.target.user.as_ref());
         let finding = Finding { status: "Unknown", reason: reasons::PENDING, message: message.clone() };
         let access = Err(Obstacle::invalid(message));
-        Self { access, target, finding, missing: false, spec: Arc::clone(spec), generation, checked: None }
+        Self { access, target, finding, gap: None, spec: Arc::clone(spec), generation, checked: None }
     }
 
     /// Keeps what is in use where it is the same, and for live sessions where something is missing for a while.
@@ -139,15 +173,20 @@ impl Found {
         let names_the_same = self.names_the_same(before);
         match (&mut self.access, &before.access) {
             (Ok(now), Ok(before)) if now.same(before) => *now = Arc::clone(before),
-            (Err(obstacle), before) if self.missing && names_the_same => obstacle.keep(before, Instant::now()),
+            (Err(obstacle), before) if names_the_same => {
+                if let Some(gap) = self.gap {
+                    obstacle.keep(before, gap.grace(), Instant::now());
+                }
+            }
             _ => {}
         }
         self
     }
 
-    /// Whether live sessions go on though something is missing.
+    /// Whether live sessions go on for a while though something is missing.
     pub(super) fn keeps(&self) -> bool {
-        self.access.as_ref().is_err_and(|obstacle| obstacle.kept.is_some())
+        let until = |obstacle: &Obstacle| obstacle.kept.as_ref().is_some_and(|kept| kept.until.is_some());
+        self.access.as_ref().is_err_and(until)
     }
 
     /// Whether what sessions begin with has the same names in both specs.

@@ -14,6 +14,7 @@ pub mod references;
 pub mod review;
 pub mod root;
 pub mod schedule;
+mod service;
 pub mod shells;
 pub mod status;
 

@@ -24,6 +24,7 @@ pub fn shell(demo: &Demo) -> Result<Entry, KnownHostsError> {
     let key = ShellKey { namespace: "demo".to_owned(), name: "terminal".to_owned() };
     let terminal = api::Terminal::default();
     let access = Access {
+        dial: None,
         credentials: Credentials { private_key: Some(demo.private_key().clone()), ..Credentials::default() },
         host_keys: HostKeys {
             policy: HostKeyPolicy::Strict,

@@ -27,11 +27,22 @@ pub trait References {
     /// Why there is none.
     fn secret(&self, name: &str) -> Result<&Secret, Absence>;
 
-    /// Host and port of a Service.
+    /// Where a Service leads.
     ///
     /// # Errors
     /// Why there is none.
-    fn service(&self, service: &ServiceRef) -> Result<(String, u16), Absence>;
+    fn service(&self, service: &ServiceRef) -> Result<Destination, Absence>;
+}
+
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name, by which its host key is known, or its address.
+    pub host: String,
+    /// Its port, likewise.
+    pub port: u16,
+    /// Where to connect in place of these.
+    pub dial: Option<ssh::Dial>,
 }
 
 /// Why something that a WebShell names is not there.
@@ -41,6 +52,8 @@ pub enum Absence {
     Missing(String),
     /// There is one, but it cannot be used; says why, and what to do.
     Unusable(String),
+    /// There is one that can be used another time; says why, and what to do.
+    NotReady(String),
 }
 
 impl Absence {
@@ -49,6 +62,7 @@ impl Absence {
         match self {
             Self::Missing(text) => Problem::of_value(path, &name.into(), text).because(Cause::Missing),
             Self::Unusable(text) => Problem::new(path, text),
+            Self::NotReady(text) => Problem::new(path, text).because(Cause::NotReady),
         }
     }
 }
@@ -79,14 +93,15 @@ pub fn access(
     let login = login(spec, references, &mut problems);
     let host_keys = host_keys(spec, references, learned, &mut problems);
     let address = address(spec, references, &mut problems);
-    let allowed = address.as_ref().and_then(|(host, _)| allowed(spec, references, host, &mut problems));
-    let (Some((user, credentials)), Some(host_keys), Some((host, port)), Some(allowed)) =
+    let allowed = address.as_ref().and_then(|to| allowed(spec, references, &to.host, &mut problems));
+    let (Some((user, credentials)), Some(host_keys), Some(Destination { host, port, dial }), Some(allowed)) =
         (login, host_keys, address, allowed)
     else {
         return Err(problems);
     };
     Ok(Access {
         target: ssh::Target { host, port, user },
+        dial,
         credentials,
         host_keys,
         program: ssh::Program {
@@ -134,11 +149,10 @@ fn allowed(
     Some(verdict)
 }
 
-/// Host and port.
-fn address(spec: &WebShellSpec, references: &dyn References, problems: &mut Vec<Problem>) -> Option<(String, u16)> {
+fn address(spec: &WebShellSpec, references: &dyn References, problems: &mut Vec<Problem>) -> Option<Destination> {
     const PATH: &str = "spec.target.serviceRef";
     if let Some(host) = &spec.target.host {
-        return Some((host.clone(), spec.target.port));
+        return Some(Destination { host: host.clone(), port: spec.target.port, dial: None });
     }
     let Some(service) = &spec.target.service_ref else {
         problems.push(Problem::missing("spec.target.host", "give it, or serviceRef"));

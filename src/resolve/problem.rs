@@ -14,6 +14,8 @@ const MAX_SHOWN: usize = 60;
 pub enum Cause {
     /// An object that is named does not exist.
     Missing,
+    /// A Service that is named leads nowhere now.
+    NotReady,
     /// A field, or what it names, cannot be used.
     Unusable,
     /// The Secret may not be sent to the host.
@@ -37,7 +39,7 @@ impl Cause {
     /// What connections are closed with for it.
     pub fn reason(self) -> Reason {
         match self {
-            Self::Missing | Self::Unusable => Reason::Invalid,
+            Self::Missing | Self::NotReady | Self::Unusable => Reason::Invalid,
             Self::HostNotAllowed => Reason::HostNotAllowed,
         }
     }

@@ -33,6 +33,7 @@ fn open(
     let (events, mut happened) = mpsc::channel(4);
     let request = ssh::Request {
         target: access.target.clone(),
+        dial: access.dial.clone(),
         credentials: access.credentials.clone(),
         host_keys: access.host_keys.clone(),
         program: access.program.clone(),

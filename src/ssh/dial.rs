@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Step, Target,
+    Dial, Event, Step,
     failure::{Failure, Phase},
 };
 
@@ -105,27 +105,33 @@ impl fmt::Debug for Admission {
     }
 }
 
-/// Resolves the target's name and connects to the first of its addresses that answers, of those that are admitted: the
-/// name is not asked for again.
+/// Resolves a name and connects to the first of its addresses that answers, of those that are admitted: the name is not asked
+/// for again.
 pub(super) async fn dial(
-    target: &Target,
+    to: &Dial,
     admission: &Admission,
     deadline: Instant,
     events: &mpsc::Sender<Event>,
 ) -> Result<TcpStream, Failure> {
     // Nobody who listens for the steps is no reason not to take them.
     let _ = events.send(Event::Step(Step::Resolve)).await;
-    let addresses = match timeout_at(deadline, lookup_host((target.host.as_str(), target.port))).await {
-        Ok(Ok(addresses)) => interleave(addresses.collect()),
-        Ok(Err(error)) => return Err(Failure::Dns { host: target.host.clone(), detail: error.to_string() }),
-        Err(_) => return Err(Failure::Timeout { phase: Phase::Resolve, detail: target.host.clone() }),
+    let addresses = match to {
+        Dial::Name(host, port) => resolve(host, *port, deadline).await?,
+        Dial::Addresses(addresses) => addresses.to_vec(),
     };
-    if addresses.is_empty() {
-        return Err(Failure::Dns { host: target.host.clone(), detail: "no address".to_owned() });
-    }
-    let addresses = admission.filter(addresses)?;
+    let addresses = admission.filter(interleave(addresses))?;
     let _ = events.send(Event::Step(Step::Dial)).await;
     connect(addresses, deadline).await
+}
+
+/// Asks the system's resolver, whose search lists have a part in names that don't end with a dot.
+async fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+    let failed = |detail: String| Failure::Dns { host: host.to_owned(), detail };
+    let addresses: Vec<_> = match timeout_at(deadline, lookup_host((host, port))).await {
+        Ok(addresses) => addresses.map_err(|error| failed(error.to_string()))?.collect(),
+        Err(_) => return Err(Failure::Timeout { phase: Phase::Resolve, detail: host.to_owned() }),
+    };
+    if addresses.is_empty() { Err(failed("no address".to_owned())) } else { Ok(addresses) }
 }
 
 /// Connects to the first address that answers; each is begun in its turn, a little after the one before it.
@@ -273,9 +279,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_name_is_a_failure_of_dns() {
-        let target = Target { host: "no-such-host.invalid".to_owned(), port: 22, user: "u".to_owned() };
+        let to = Dial::Name("no-such-host.invalid".to_owned(), 22);
         let (events, _receiver) = mpsc::channel(8);
-        let failure = dial(&target, &Admission::default(), soon(), &events).await.unwrap_err();
+        let failure = dial(&to, &Admission::default(), soon(), &events).await.unwrap_err();
         assert!(matches!(failure, Failure::Dns { host, .. } if host == "no-such-host.invalid"));
     }
 
@@ -301,16 +307,29 @@ mod tests {
             "::ffff:7f00:1",
             "0:0:0:0:0:0:0:1",
         ] {
-            let target = Target { host: host.to_owned(), port, user: "u".to_owned() };
-            let failure = dial(&target, &refuses, soon(), &events).await.unwrap_err();
+            let to = Dial::Name(host.to_owned(), port);
+            let failure = dial(&to, &refuses, soon(), &events).await.unwrap_err();
             let forbidden = matches!(&failure, Failure::TargetForbidden { detail } if detail.contains("loopback"));
             assert!(forbidden, "{host}: {failure:?}");
             if host == "127.0.0.1" {
-                dial(&target, &Admission::default(), soon(), &events).await.unwrap();
+                dial(&to, &Admission::default(), soon(), &events).await.unwrap();
                 listener.accept().await.unwrap();
             }
         }
         assert!(timeout(Duration::ZERO, listener.accept()).await.is_err(), "something was dialled");
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_known_are_judged_and_dialled_in_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (events, _receiver) = mpsc::channel(8);
+        let to = Dial::Addresses([deaf().await, address].into());
+        let stream = dial(&to, &Admission::default(), soon(), &events).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let refuses = Admission::new(|_| Err("not there".to_owned()));
+        let failure = dial(&to, &refuses, soon(), &events).await.unwrap_err();
+        assert!(matches!(failure, Failure::TargetForbidden { .. }), "{failure:?}");
     }
 
     #[test]

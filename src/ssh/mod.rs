@@ -19,7 +19,7 @@ mod password_prompt;
 mod rsa;
 mod shell;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
@@ -46,6 +46,15 @@ pub struct Target {
     pub port: u16,
     /// The user to log in as.
     pub user: String,
+}
+
+/// Where to connect in place of a target's host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// To another name and port.
+    Name(String, u16),
+    /// To one of these addresses.
+    Addresses(Arc<[SocketAddr]>),
 }
 
 /// What to authenticate with. Absent members are not tried.

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Credentials, Event, HostKeys, Program, Step, Target, WindowSize,
+    Credentials, Dial, Event, HostKeys, Program, Step, Target, WindowSize,
     auth::{Login as Authentication, authenticate},
     dial::{Admission, dial},
     failure::{Failure, Phase, printable},
@@ -63,6 +63,8 @@ const MODES: [(Pty, u32); 3] = [(Pty::IUTF8, 1), (Pty::TTY_OP_ISPEED, 38_400), (
 pub struct Request {
     /// Where, and as whom.
     pub target: Target,
+    /// Where to connect, if that is not the target's host and port.
+    pub dial: Option<Dial>,
     /// What to authenticate with.
     pub credentials: Credentials,
     /// Which host keys are trusted.
@@ -103,6 +105,7 @@ pub(super) struct Connection {
 /// What of a request leads to a connection.
 pub(super) struct Way {
     pub(super) target: Target,
+    pub(super) dial: Option<Dial>,
     pub(super) host_keys: HostKeys,
     pub(super) min_rsa_bits: u32,
     pub(super) admission: Admission,
@@ -133,11 +136,21 @@ async fn open_inner(
     output: Output,
     events: mpsc::Sender<Event>,
 ) -> Result<Shell, Failure> {
-    let Request { target, credentials, host_keys, program, size, connect_timeout, admission, min_rsa_bits, rekey } =
-        request;
+    let Request {
+        target,
+        dial,
+        credentials,
+        host_keys,
+        program,
+        size,
+        connect_timeout,
+        admission,
+        min_rsa_bits,
+        rekey,
+    } = request;
     let identity = Identity::of(&credentials).await?;
     let user = target.user.clone();
-    let way = Way { target, host_keys, min_rsa_bits, admission, limit: connect_timeout, rekey };
+    let way = Way { target, dial, host_keys, min_rsa_bits, admission, limit: connect_timeout, rekey };
     let mut connection = connect(way, gate, output, &events).await?;
 
     let _ = events.send(Event::Step(Step::Authenticate)).await;
@@ -156,7 +169,9 @@ async fn open_inner(
 /// Connects and exchanges keys, within the time limit.
 async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Event>) -> Result<Connection, Failure> {
     let deadline = Instant::now() + way.limit;
-    let stream = dial(&way.target, &way.admission, deadline, events).await?;
+    let elsewhere = way.dial.clone();
+    let there = elsewhere.unwrap_or_else(|| Dial::Name(way.target.host.clone(), way.target.port));
+    let stream = dial(&there, &way.admission, deadline, events).await?;
     if let Ok(address) = stream.peer_addr() {
         let _ = events.send(Event::Connected(address)).await;
     }

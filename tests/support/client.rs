@@ -47,6 +47,7 @@ pub struct Story {
 /// A request for `command` on a server, by the client's key.
 pub fn request(sshd: &Sshd, command: &str) -> Request {
     Request {
+        dial: None,
         target: Target { host: "127.0.0.1".to_owned(), port: sshd.port(), user: Sshd::user() },
         credentials: Credentials { private_key: Some(secret(sshd.client_key())), ..Credentials::default() },
         host_keys: known(&sshd.known_hosts()),

@@ -36,6 +36,7 @@ pub struct Gateway {
 /// Access to `sshd` with the client's key, to run `command`, or a shell where it is empty.
 pub fn access(sshd: &Sshd, command: &str) -> Access {
     Access {
+        dial: None,
         target: Target { host: "127.0.0.1".to_owned(), port: sshd.port(), user: Sshd::user() },
         credentials: Credentials {
             private_key: Some(SecretString::from(sshd.client_key().to_owned())),

@@ -145,6 +145,7 @@ impl Place {
             rule("webshell.dev", &["webshells"], &["get", "list", "watch"]),
             rule("webshell.dev", &["webshells/status"], &["patch"]),
             rule("", &["secrets", "services"], &["get"]),
+            rule("discovery.k8s.io", &["endpointslices"], &["list"]),
             rule("authorization.k8s.io", &["localsubjectaccessreviews"], &["create"]),
             rule("events.k8s.io", &["events"], &["create", "patch"]),
             {

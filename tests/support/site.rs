@@ -249,6 +249,7 @@ pub async fn read_reply<S: AsyncRead + Unpin>(mut stream: S, is_head: bool) -> R
 pub fn shell_at(address: SocketAddr) -> Catalog {
     let key = ShellKey { namespace: "demo".into(), name: "terminal".into() };
     let access = Access {
+        dial: None,
         target: Target { host: address.ip().to_string(), port: address.port(), user: "ops".into() },
         credentials: Credentials::default(),
         host_keys: HostKeys::default(),

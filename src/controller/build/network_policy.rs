@@ -17,8 +17,12 @@ use crate::{
 /// Where API servers listen: as a Service, and behind it, where policies look.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
+/// Where a Service that leads out of the namespace mostly leads. Where it leads elsewhere the gateway says so, which reads it.
+const SSH: u16 = 22;
+
 /// The spec of the NetworkPolicy, unless there is to be none.
 pub(super) fn spec(config: &Config, targets: &[&Target]) -> Option<Value> {
+    let leads_by_service = targets.iter().any(|target| matches!(target, Target::Service { .. }));
     let mut egress = vec![
         json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}),
         json!({"ports": tcp(API_SERVER_PORTS)}),
@@ -26,15 +30,18 @@ pub(super) fn spec(config: &Config, targets: &[&Target]) -> Option<Value> {
     match config.network_policy {
         NetworkPolicy::Off => return None,
         NetworkPolicy::Ports => {
-            let ports: BTreeSet<_> = hosts(targets).map(|(_, port)| port).collect();
+            let mut ports: BTreeSet<_> = hosts(targets).map(|(_, port)| port).collect();
+            if leads_by_service {
+                ports.insert(SSH);
+            }
             if !ports.is_empty() {
                 egress.push(json!({"ports": tcp(ports)}));
             }
         }
         NetworkPolicy::Strict => egress.extend(addresses(targets)),
     }
-    // Where a Service leads to is decided behind it: to pods of the namespace, on ports of their own.
-    if targets.iter().any(|target| matches!(target, Target::Service { .. })) {
+    // Where a Service leads to is decided behind it: mostly to pods of the namespace, on ports of their own.
+    if leads_by_service {
         egress.push(json!({"to": [{"podSelector": {}}]}));
     }
     Some(json!({
@@ -145,9 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn a_service_leads_to_pods_of_the_namespace() {
-        for mode in ["ports", "strict"] {
-            assert_eq!(egress(mode, &[service(), service()]), [json!({"to": [{"podSelector": {}}]})], "{mode}");
-        }
+    fn a_service_leads_to_pods_of_the_namespace_and_by_ports_out_of_it() {
+        let pods = || json!({"to": [{"podSelector": {}}]});
+        assert_eq!(egress("strict", &[service(), service()]), [pods()]);
+        let ssh = json!({"ports": [{"port": 22, "protocol": "TCP"}]});
+        assert_eq!(egress("ports", &[service(), service()]), [ssh, pods()]);
+        let ports = json!({"ports": [{"port": 22, "protocol": "TCP"}, {"port": 2222, "protocol": "TCP"}]});
+        assert_eq!(egress("ports", &[service(), host("a", 2222)]), [ports, pods()]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::objects::Name;
 use crate::{
     api::ServiceRef,
-    resolve::{Absence, References, secret::Secret},
+    resolve::{Absence, Destination, References, secret::Secret},
 };
 
 /// The Secrets that a WebShell may name.
@@ -29,7 +29,7 @@ impl References for Secrets<'_> {
         }
     }
 
-    fn service(&self, _: &ServiceRef) -> Result<(String, u16), Absence> {
+    fn service(&self, _: &ServiceRef) -> Result<Destination, Absence> {
         Err(Absence::Unusable("a Service can be reached in its cluster only; give host".to_owned()))
     }
 }

@@ -264,6 +264,7 @@ async fn ours(case: &Case) -> Ours {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let way = Way {
         target: Target { host: case.server.host.to_owned(), port: case.server.port, user: "ops".to_owned() },
+        dial: None,
         host_keys: HostKeys { known_hosts, ..HostKeys::default() },
         min_rsa_bits: 0,
         admission: Admission::default(),
