@@ -47,9 +47,20 @@ pub async fn config(limit: Option<Duration>) -> Result<Config, ClientError> {
 ///
 /// # Errors
 /// When the certificates or the token that it names cannot be used.
-pub fn from_config(mut config: Config) -> Result<Client, ClientError> {
+pub fn from_config(config: Config) -> Result<Client, ClientError> {
+    build(config, Client::try_from)
+}
+
+/// The same, built by `make`.
+///
+/// # Errors
+/// When `make` fails.
+pub fn build(
+    mut config: Config,
+    make: impl FnOnce(Config) -> Result<Client, kube::Error>,
+) -> Result<Client, ClientError> {
     config.default_retry = false;
     // Another part of the program may have chosen it already; it is the only one there is.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::try_from(config).map_err(Box::new)?)
+    Ok(make(config).map_err(Box::new)?)
 }

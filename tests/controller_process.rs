@@ -25,7 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::{
     api_server::ApiServer,
-    controller::{SETTINGS, Tenant, eventually, make_role},
+    controller::{SETTINGS, Tenant, eventually, make_role, settled},
     faults::{Fault, Faults},
 };
 use tempfile::TempDir;
@@ -83,7 +83,11 @@ impl Process {
     }
 
     fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     async fn end(&mut self) -> ExitStatus {
@@ -173,4 +177,38 @@ async fn one_that_cannot_renew_the_lease_ends_and_comes_back() {
     let tenant = Tenant { client: server.client(), namespace: server.namespace().await };
     tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
     tenant.object(Kind::Deployment).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn one_that_was_stopped_longer_than_the_lease_lasts_writes_nothing_more() {
+    let server = ApiServer::start().await;
+    prepare(&server.client()).await;
+    let faults = Faults::before(&server).await;
+    let mut first = Process::start(&faults.kubeconfig(), "webshell-controller-a");
+    eventually("a leader", async || first.leads().await).await;
+    let mut tenants = Vec::new();
+    for n in 0..8 {
+        let tenant = Tenant { client: server.client(), namespace: server.namespace().await };
+        tenant.apply_shell("db-1", json!({"host": format!("10.0.4.{n}")})).await;
+        tenant.object(Kind::Deployment).await;
+        tenants.push(tenant);
+    }
+    settled(async || faults.calls("write *")).await;
+
+    first.signal(Signal::STOP);
+    let second = Process::start(&server.kubeconfig(), "webshell-controller-b");
+    eventually("another leader", async || second.leads().await).await;
+    // Nobody puts it right, so that there is much to do for the first.
+    second.signal(Signal::STOP);
+    for tenant in &tenants {
+        tenant.apply_shell("db-2", json!({"host": "10.0.5.1", "port": 2222})).await;
+        tenant.change(Kind::Service, json!({"spec": {"selector": {"app": "other"}}})).await;
+    }
+    // Nor does anybody tell the first that the Lease is not its own any more.
+    let _silence = faults.on("* leases", Fault::Hang);
+    let before = faults.calls("write *");
+    first.signal(Signal::CONT);
+    assert!(!first.end().await.success());
+    assert_eq!(faults.calls("write *"), before);
 }

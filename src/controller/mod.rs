@@ -3,6 +3,7 @@
 //! It reconciles namespaces. [`watch`] tells what there is; [`observe`] cuts it down to the facts of [`state`], which
 //! [`cache`] keeps. A [`reconcile`] takes a namespace's facts and goes through the steps [`validate`] and [`build`] (pure),
 //! [`apply`], then [`status`] (pure) and [events](crate::events). [`digest`] tells whether a write would change anything.
+//! Only the holder of the [`lease`] does so, and what it writes passes the [`fence`].
 
 pub mod api;
 pub mod apply;
@@ -10,6 +11,7 @@ pub mod backoff;
 pub mod build;
 pub mod cache;
 pub mod digest;
+pub mod fence;
 pub mod keys;
 pub mod kind;
 pub mod lease;
@@ -32,7 +34,6 @@ use kube::{
     core::Selector,
     runtime::controller::{self, Error as AppliedError},
 };
-use kube_lease_manager::LeaseManagerError;
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,6 +42,7 @@ use tracing::{debug, info, warn};
 use self::{
     api::Server as ApiServer,
     cache::Cache,
+    fence::Fence,
     kind::Kind,
     lease::Leadership,
     metrics::ControllerMetrics,
@@ -99,9 +101,6 @@ pub enum ControllerError {
         "--config: route.kind is HTTPRoute, but the cluster has no gateway.networking.k8s.io/v1; install the Gateway API, or use Ingress"
     )]
     NoGatewayApi,
-    /// There can be no leader.
-    #[error("leader election: {0}")]
-    Lease(#[from] LeaseManagerError),
     /// Another controller took over.
     #[error("the Lease was lost: another controller may reconcile now")]
     LeaseLost,
@@ -117,7 +116,6 @@ pub enum ControllerError {
 pub async fn run(arguments: cli::Installation) -> Result<(), ControllerError> {
     let signals = Signals::new()?;
     let config = Config::read(&arguments.config)?;
-    let client = client::client(None).await?;
     let lease_client = client::client(Some(lease::CALL_LIMIT)).await?;
     let listener = listen("--admin-listen", arguments.admin_listen).await?;
 
@@ -128,7 +126,7 @@ pub async fn run(arguments: cli::Installation) -> Result<(), ControllerError> {
     admin.serve(listener, &tasks, stop.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(signals.forward(shutdown.clone())));
 
-    let lead = lead(arguments, config, client, lease_client, metrics, ready, &shutdown);
+    let lead = lead(arguments, config, lease_client, metrics, ready, &shutdown);
     let result = lead.await;
     stop.cancel();
     tasks.close();
@@ -142,19 +140,19 @@ pub async fn run(arguments: cli::Installation) -> Result<(), ControllerError> {
 async fn lead(
     arguments: cli::Installation,
     config: Config,
-    client: Client,
     lease_client: Client,
     metrics: ControllerMetrics,
     ready: CancellationToken,
     shutdown: &Shutdown,
 ) -> Result<(), ControllerError> {
+    let fence = Fence::default();
+    let client = client::build(client::config(None).await?, |config| fence.client(config))?;
     let controller = Controller::new(&arguments, config, client, metrics).await?;
     // One that waits for its turn is ready for it.
     ready.cancel();
     info!("waiting for the Lease");
-    let leadership = Leadership::acquire(lease_client, &arguments.namespace, &arguments.pod_name);
-    let Some(leadership) = shutdown.drain.run_until_cancelled(leadership).await else { return Ok(()) };
-    let leadership = leadership?;
+    let leadership = Leadership::acquire(lease_client, &arguments.namespace, &arguments.pod_name, fence);
+    let Some(mut leadership) = shutdown.drain.run_until_cancelled(leadership).await else { return Ok(()) };
     info!("this replica reconciles");
     let result = tokio::select! {
         // The Lease is lost before anything else is looked at.
