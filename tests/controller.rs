@@ -68,7 +68,8 @@ async fn a_webshell_has_a_gateway_made_for_it() {
     let objects = tenant.objects(&KINDS).await;
 
     let root = &objects[0];
-    assert_eq!(root.owner_references()[0].kind, "ClusterRole");
+    let owners: Vec<_> = root.owner_references().iter().map(|owner| (&*owner.kind, &*owner.name)).collect();
+    assert_eq!(owners, [("ClusterRole", "webshell-gateway"), ("ClusterRole", "webshell-controller")]);
     let settings = root.data["data"]["gateway.yaml"].as_str().unwrap();
     assert!(settings.contains("origin: https://gateways.shell.example.com\n"), "{settings}");
     for object in &objects[1..] {
@@ -564,7 +565,6 @@ async fn an_empty_cache_removes_nothing() {
     let context = Context {
         config: config::parse("settings", SETTINGS).unwrap(),
         selector: Selector::default(),
-        role_uid: String::new(),
         cache: Arc::new(Cache::new([], metrics.clone())),
         server: Server::new(tenant.client.clone(), metrics.clone()),
         events: Events::new(tenant.client.clone(), "controller", "Reconcile", "test"),

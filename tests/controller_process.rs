@@ -25,7 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::{
     api_server::ApiServer,
-    controller::{SETTINGS, Tenant, eventually, make_role, settled},
+    controller::{SETTINGS, Tenant, eventually, make_roles, settled},
     faults::{Fault, Faults},
 };
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ impl Drop for Process {
 }
 
 async fn prepare(client: &Client) -> Api<Lease> {
-    make_role(client).await;
+    make_roles(client).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}});
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.patch(SYSTEM, &PatchParams::apply("test"), &Patch::Apply(namespace)).await.unwrap();

@@ -49,6 +49,8 @@ pub mod reasons {
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): the container ends again and again.
     pub const CRASHING: &str = "Crashing";
+    /// [`GATEWAY_READY`](super::GATEWAY_READY): a ClusterRole of the installation is missing, so that gateways have no rights.
+    pub const ROLE_MISSING: &str = "RoleMissing";
     /// [`ROUTE_READY`](super::ROUTE_READY): the gateway answers at its public URL; where nobody asks it there, the ingress
     /// controller has taken the route.
     pub const ROUTED: &str = "Routed";

@@ -30,19 +30,24 @@ pub struct Applied {
     pub waits: bool,
 }
 
-/// Applies what is not as it should be, and removes what should not be there.
+/// Applies what is not as it should be, and removes what should not be there. Where nothing is left to own them, objects are left
+/// to the garbage collector, which would remove each that is made.
 ///
 /// # Errors
 /// When the API server cannot be asked. What it refuses is no error here, because a status tells of it.
 pub async fn apply(context: &Context, namespace: &str, state: &Namespace) -> Result<Applied, Error> {
     let mut applied = Applied::default();
+    let owners = context.cache.owners();
+    if owners.is_empty() {
+        return Ok(applied);
+    }
     let keys = context.cache.keys();
     let input = Input {
         config: &context.config,
         namespace,
         shells: state.shells.values().map(Arc::as_ref).collect(),
         keys: keys.as_deref().unwrap_or(NO_KEYS),
-        role_uid: &context.role_uid,
+        owners: &owners,
     };
     let root = build::root(&input)?;
     let root = match ensure(context, namespace, state, Kind::ConfigMap, &root).await {

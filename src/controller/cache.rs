@@ -8,9 +8,11 @@ use std::{
 use kube::{core::ObjectMeta, runtime::watcher::Event};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::{
     metrics::ControllerMetrics,
+    owner::{Owner, Owners},
     state::{Fact, Namespace, Observed, Source},
 };
 use crate::watch::version;
@@ -35,6 +37,7 @@ struct Inner {
     /// Resource versions of what is in `namespaces`, to tell old news.
     versions: HashMap<Source, HashMap<Key, u64>>,
     keys: Option<String>,
+    owners: Owners,
     /// Who has not listed all there is yet.
     waiting: HashSet<Source>,
     /// What has been seen so far of a list under way.
@@ -88,8 +91,8 @@ impl Cache {
                 let gone: Vec<_> = known.filter(|key| !listed.contains(*key)).cloned().collect();
                 let changed = gone.iter().flat_map(|key| inner.unset(source, key)).collect();
                 inner.waiting.remove(&source);
-                if inner.waiting.is_empty() {
-                    self.synced.send_if_modified(|synced| !mem::replace(synced, true));
+                if inner.waiting.is_empty() && !self.synced.send_replace(true) {
+                    Owner::ALL.into_iter().filter(|owner| !inner.owners.contains_key(owner)).for_each(tell_of_loss);
                 }
                 changed
             }
@@ -140,6 +143,11 @@ impl Cache {
     pub fn keys(&self) -> Option<String> {
         self.inner.lock().keys.clone()
     }
+
+    /// The ClusterRoles that may own what the controller makes.
+    pub fn owners(&self) -> Owners {
+        self.inner.lock().owners.clone()
+    }
 }
 
 // === impl Inner ===
@@ -161,9 +169,14 @@ impl Inner {
     fn set(&mut self, source: Source, observed: Observed) -> Vec<Box<str>> {
         let Observed { namespace, name, version, fact } = observed;
         self.versions.entry(source).or_default().insert((namespace.clone(), name.clone()), version);
-        if let Fact::Keys(keys) = fact {
-            return self.set_keys(Some(keys));
+        match (source, fact) {
+            (Source::Keys, Fact::Keys(keys)) => self.set_keys(Some(keys)),
+            (Source::Owner(owner), Fact::Owner(uid)) => self.set_owner(owner, uid),
+            (_, fact) => self.set_in_namespace(source, namespace, name, fact),
         }
+    }
+
+    fn set_in_namespace(&mut self, source: Source, namespace: Box<str>, name: Box<str>, fact: Fact) -> Vec<Box<str>> {
         let state = self.namespaces.entry(namespace.clone()).or_default();
         let changed = match (source, fact) {
             (_, Fact::Namespace(itself)) => state.itself.replace(itself) != Some(itself),
@@ -174,7 +187,7 @@ impl Inner {
                 child.stored_as = child.stored_as.or_else(|| known.and_then(|known| known.stored_as));
                 state.children.insert(kind, child.clone()) != Some(child)
             }
-            (_, Fact::Child(_) | Fact::Keys(_)) => false,
+            (_, Fact::Child(_) | Fact::Keys(_) | Fact::Owner(_)) => false,
         };
         if changed { vec![namespace] } else { Vec::new() }
     }
@@ -184,8 +197,10 @@ impl Inner {
             versions.remove(key);
         }
         let (namespace, name) = key;
-        if source == Source::Keys {
-            return self.set_keys(None);
+        match source {
+            Source::Keys => return self.set_keys(None),
+            Source::Owner(owner) => return self.set_owner(owner, None),
+            _ => {}
         }
         let Some(state) = self.namespaces.get_mut(namespace) else { return Vec::new() };
         match source {
@@ -193,7 +208,7 @@ impl Inner {
             Source::Shells => drop(state.shells.remove(name)),
             Source::Pods => drop(state.pods.remove(name)),
             Source::Children(kind) => drop(state.children.remove(&kind)),
-            Source::Keys => {}
+            Source::Keys | Source::Owner(_) => {}
         }
         if *state == Namespace::default() {
             self.namespaces.remove(namespace);
@@ -206,9 +221,39 @@ impl Inner {
         if mem::replace(&mut self.keys, keys.clone()) == keys {
             return Vec::new();
         }
+        self.with_shells()
+    }
+
+    /// Every gateway is owned by what there is to own it.
+    fn set_owner(&mut self, owner: Owner, uid: Option<Box<str>>) -> Vec<Box<str>> {
+        let before = self.owners.get(&owner);
+        if before == uid.as_ref() {
+            return Vec::new();
+        }
+        let is_new = before.is_none() && self.waiting.is_empty();
+        match uid {
+            Some(uid) => {
+                self.owners.insert(owner, uid);
+                if is_new {
+                    info!(role = owner.name(), "the ClusterRole is back");
+                }
+            }
+            None => {
+                self.owners.remove(&owner);
+                tell_of_loss(owner);
+            }
+        }
+        self.with_shells()
+    }
+
+    fn with_shells(&self) -> Vec<Box<str>> {
         let served = self.namespaces.iter().filter(|(_, state)| !state.shells.is_empty());
         served.map(|(namespace, _)| namespace.clone()).collect()
     }
+}
+
+fn tell_of_loss(owner: Owner) {
+    warn!(role = owner.name(), "a ClusterRole of the installation is missing; make it anew, as by helm upgrade");
 }
 
 #[cfg(test)]

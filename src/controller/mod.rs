@@ -17,6 +17,7 @@ pub mod kind;
 pub mod lease;
 pub mod metrics;
 pub mod observe;
+pub mod owner;
 pub mod probe;
 pub mod reconcile;
 pub mod rollout;
@@ -28,9 +29,8 @@ pub mod watch;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{
-    Api, Client,
+    Client,
     core::Selector,
     runtime::controller::{self, Error as AppliedError},
 };
@@ -88,11 +88,6 @@ pub enum ControllerError {
     /// The system does not tell of signals.
     #[error(transparent)]
     Signals(#[from] SignalsError),
-    /// The ClusterRole that owns everything cannot be read.
-    #[error(
-        "ClusterRole webshell-gateway: {0}; it comes with the installation, and must be readable for the controller"
-    )]
-    Role(Box<kube::Error>),
     /// The API server cannot be asked what it serves.
     #[error("the API server does not say which resources it serves: {0}")]
     Discovery(Box<kube::Error>),
@@ -183,8 +178,6 @@ impl Controller {
     ) -> Result<Self, ControllerError> {
         let selector = Selector::try_from(config.namespace_selector.clone())
             .map_err(|error| ControllerError::Selector(error.to_string()))?;
-        let role = Api::<ClusterRole>::all(client.clone()).get(build::NAME).await;
-        let role_uid = role.map_err(|error| ControllerError::Role(Box::new(error)))?.metadata.uid.unwrap_or_default();
         let has_gateway_api = has_gateway_api(&client).await?;
         if config.route.kind == RouteKind::HttpRoute && !has_gateway_api {
             return Err(ControllerError::NoGatewayApi);
@@ -203,7 +196,6 @@ impl Controller {
             events: Events::new(client, "controller", "Reconcile", &arguments.pod_name),
             config,
             selector,
-            role_uid,
             metrics,
             rollouts: Rollouts::default(),
             failures: Failures::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1;
+use k8s_openapi::api::{core::v1, rbac::v1::ClusterRole};
 use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta, Selector, SelectorExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -63,6 +63,14 @@ pub fn shell(object: &DynamicObject, config: &Config) -> Option<Observed> {
         gateways: list("gateways").filter_map(gateway).collect(),
     };
     observed(meta, Fact::Shell(Arc::new(shell)))
+}
+
+/// A ClusterRole that owns our objects.
+pub fn owner(object: &PartialObjectMeta<ClusterRole>) -> Option<Observed> {
+    let meta = &object.metadata;
+    let uid = meta.uid.as_deref().filter(|_| meta.deletion_timestamp.is_none());
+    let fact = Fact::Owner(uid.map(Box::from));
+    Some(Observed { namespace: "".into(), name: meta.name.as_deref()?.into(), version: watch::version(meta), fact })
 }
 
 /// A pod of a gateway.

@@ -45,8 +45,6 @@ pub struct Context {
     pub config: Config,
     /// Which namespaces are served.
     pub selector: Selector,
-    /// The UID of the ClusterRole `webshell-gateway`.
-    pub role_uid: String,
     /// What watches have told.
     pub cache: Arc<Cache>,
     /// Where to write.
@@ -210,7 +208,7 @@ async fn write_statuses(
     applied: &Applied,
     way: &Outcome,
 ) -> Result<(), Error> {
-    let shared = Shared::new(&context.config, namespace, state, &applied.refused, way);
+    let shared = Shared::new(&context.config, namespace, state, &context.cache.owners(), &applied.refused, way);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut counts = Counts::new();
     let mut changed = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{digest::Digest, kind::Kind, validate::Verdict};
+use super::{digest::Digest, kind::Kind, owner::Owner, validate::Verdict};
 
 /// What is known of a namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,6 +175,8 @@ pub enum Source {
     Pods,
     /// The portals' public keys.
     Keys,
+    /// A ClusterRole that owns our objects.
+    Owner(Owner),
     /// Our objects of a kind.
     Children(Kind),
 }
@@ -203,6 +205,8 @@ pub enum Fact {
     Pod(Pod),
     /// The portals' public keys, as a JSON Web Key Set.
     Keys(String),
+    /// The UID of a ClusterRole that owns our objects; `None` where it is being deleted.
+    Owner(Option<Box<str>>),
     /// An object of ours.
     Child(Child),
 }

@@ -7,6 +7,7 @@ use super::{
     digest::{self, Digest},
     kind::Kind,
     observe,
+    owner::{Owner, Owners},
     probe::Outcome,
     state::{Namespace, Report, Routed, Seen, Shell, Target, Trouble},
     validate::Verdict,
@@ -65,11 +66,13 @@ pub struct Status {
 // === impl Shared ===
 
 impl<'a> Shared<'a> {
-    /// Sums a namespace up. `refused` are the objects that the API server did not take, `way` is what pings say.
+    /// Sums a namespace up. `owners` are what there is to own its objects, `refused` those that the API server did not take, `way` is
+    /// what pings say.
     pub fn new(
         config: &'a Config,
         namespace: &'a str,
         state: &Namespace,
+        owners: &Owners,
         refused: &[(Kind, Trouble)],
         way: &Outcome,
     ) -> Self {
@@ -78,7 +81,7 @@ impl<'a> Shared<'a> {
             config,
             namespace,
             served: state.itself.is_some_and(|itself| itself.selected),
-            gateway: gateway(state, refused),
+            gateway: missing(owners).unwrap_or_else(|| gateway(state, refused)),
             route,
             route_stands,
         }
@@ -100,6 +103,20 @@ impl<'a> Shared<'a> {
 
 fn said(type_: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Said {
     Said { type_, status, reason, message: message.into() }
+}
+
+/// What it means for gateways that there is no ClusterRole for them.
+fn missing(owners: &Owners) -> Option<Said> {
+    if owners.contains_key(&Owner::Gateway) {
+        return None;
+    }
+    let message = match owners.len() {
+        0 => "ClusterRoles webshell-gateway and webshell-controller are missing, which own all gateways: Kubernetes removes them; \
+              install WebShell's chart or manifests again, and they are made anew",
+        _ => "ClusterRole webshell-gateway is missing: gateways have no rights without it, so no terminal opens, and open ones end after \
+              gateway.apiOutageGrace; make it anew, as by helm upgrade",
+    };
+    Some(said(GATEWAY_READY, FALSE, reasons::ROLE_MISSING, message))
 }
 
 fn gateway(state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {

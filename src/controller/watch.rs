@@ -6,7 +6,10 @@ use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream, SelectAll},
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace, Pod},
+    rbac::v1::ClusterRole,
+};
 use kube::{
     Api, Client, Resource,
     core::{ApiResource, DynamicObject, PartialObjectMeta, Selector},
@@ -26,6 +29,7 @@ use super::{
     keys,
     kind::Kind,
     observe,
+    owner::Owner,
     state::{Observed, Source},
 };
 use crate::{api::WebShell, config::Config, watch};
@@ -57,7 +61,8 @@ impl Watches {
     /// Everything that [`Watches::start`] watches.
     pub fn sources(&self) -> Vec<Source> {
         let others = [Source::Namespaces, Source::Shells, Source::Pods, Source::Keys];
-        others.into_iter().chain(self.kinds.iter().copied().map(Source::Children)).collect()
+        let children = self.kinds.iter().copied().map(Source::Children);
+        others.into_iter().chain(Owner::ALL.map(Source::Owner)).chain(children).collect()
     }
 
     /// Begins to watch. The store has the names of all namespaces.
@@ -76,9 +81,13 @@ impl Watches {
         let pods = Api::<Pod>::all(client.clone());
         requests.push(follow(pods, ours.clone(), Source::Pods, cache, observe::pod));
 
-        let published = watcher::Config::default().fields(&format!("metadata.name={}", keys::NAME));
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &system_namespace);
-        requests.push(follow(config_maps, published, Source::Keys, cache, keys::observed));
+        requests.push(follow(config_maps, named(keys::NAME), Source::Keys, cache, keys::observed));
+
+        let roles = Api::<PartialObjectMeta<ClusterRole>>::all(client.clone());
+        for owner in Owner::ALL {
+            requests.push(follow(roles.clone(), named(owner.name()), Source::Owner(owner), cache, observe::owner));
+        }
 
         for kind in kinds {
             let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
@@ -114,6 +123,11 @@ impl Watches {
         });
         (store, to_requests(requests).boxed())
     }
+}
+
+/// What has this name.
+fn named(name: &str) -> watcher::Config {
+    watcher::Config::default().page_size(PAGE).fields(&format!("metadata.name={name}"))
 }
 
 /// What is not needed of a Namespace once it has been looked at.

@@ -239,7 +239,7 @@ fn client(config: Config) -> Client {
 }
 
 /// The path of one of the commands that `e2e/cluster/build` builds.
-fn command(name: &str) -> PathBuf {
+pub fn command(name: &str) -> PathBuf {
     let directory = env::var("WEBSHELL_KUBERNETES");
     let directory = directory
         .expect("WEBSHELL_KUBERNETES must name the directory that `e2e/cluster/build --api-server-only` prints");

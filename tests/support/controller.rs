@@ -26,7 +26,7 @@ use webshell::{
     cli,
     client::from_config,
     config::{self, Config},
-    controller::{Controller, build::NAME, kind::Kind, metrics::ControllerMetrics},
+    controller::{Controller, build::NAME, kind::Kind, metrics::ControllerMetrics, owner::Owner},
 };
 
 use super::api_server::ApiServer;
@@ -75,7 +75,7 @@ impl Running {
         system: &str,
         most_writes: u64,
     ) -> Self {
-        make_role(&server.client()).await;
+        make_roles(&server.client()).await;
         let config: Config = config::parse("settings", settings).unwrap();
         let arguments = cli::Installation {
             config: "unused".into(),
@@ -326,9 +326,16 @@ pub async fn settled<T: PartialEq + Debug>(mut look: impl AsyncFnMut() -> T) -> 
     last
 }
 
-/// The ClusterRole that comes with an installation.
-pub async fn make_role(client: &Client) {
-    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": NAME}, "rules": []})).unwrap();
+/// The ClusterRoles that come with an installation.
+pub async fn make_roles(client: &Client) {
+    for owner in Owner::ALL {
+        make_role(client, owner).await;
+    }
+}
+
+/// One of them.
+pub async fn make_role(client: &Client, owner: Owner) {
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": owner.name()}, "rules": []})).unwrap();
     let api = Api::<ClusterRole>::all(client.clone());
-    api.patch(NAME, &PatchParams::apply("test"), &Patch::Apply(role)).await.unwrap();
+    api.patch(owner.name(), &PatchParams::apply("test"), &Patch::Apply(role)).await.unwrap();
 }

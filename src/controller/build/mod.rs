@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     kind::Kind,
+    owner::Owners,
     state::{Shell, Target},
     validate::Verdict,
 };
@@ -53,8 +54,8 @@ pub struct Input<'a> {
     pub shells: Vec<&'a Shell>,
     /// The portals' public keys, as a JSON Web Key Set.
     pub keys: &'a str,
-    /// The UID of the ClusterRole `webshell-gateway`, which owns the root.
-    pub role_uid: &'a str,
+    /// What owns the root: one ClusterRole at least.
+    pub owners: &'a Owners,
 }
 
 /// The root, which owns the other objects. It tells the gateway its settings.
@@ -63,19 +64,20 @@ pub struct Input<'a> {
 /// When the settings cannot be written as YAML. None are expected.
 pub fn root(input: &Input<'_>) -> Result<Value, serde_saphyr::ser::Error> {
     let settings = serde_saphyr::to_string(&input.config.gateway_settings(input.namespace))?;
-    let owner = owner("rbac.authorization.k8s.io/v1", "ClusterRole", input.role_uid);
+    let owners = input.owners.iter();
+    let owners = owners.map(|(role, uid)| owner("rbac.authorization.k8s.io/v1", "ClusterRole", role.name(), uid));
     let data = json!({"gateway.yaml": settings, "keys.json": input.keys});
-    Ok(object(Kind::ConfigMap, input.namespace, owner, [("data", data)]))
+    Ok(object(Kind::ConfigMap, input.namespace, owners.collect(), [("data", data)]))
 }
 
 /// The other objects, in the order in which they are applied; `None` where the namespace should have none of a kind.
 pub fn objects(input: &Input<'_>, root_uid: &str) -> Vec<(Kind, Option<Value>)> {
     let Input { config, namespace, .. } = input;
-    let owner = || owner("v1", "ConfigMap", root_uid);
-    let make = |kind: Kind, spec: Value| Some(object(kind, namespace, owner(), [("spec", spec)]));
+    let owners = || json!([owner("v1", "ConfigMap", NAME, root_uid)]);
+    let make = |kind: Kind, spec: Value| Some(object(kind, namespace, owners(), [("spec", spec)]));
     let annotations = Some(&config.route.annotations).filter(|annotations| !annotations.is_empty());
     let make_route = |kind: Kind, spec: Value| {
-        let mut route = object(kind, namespace, owner(), [("spec", spec)]);
+        let mut route = object(kind, namespace, owners(), [("spec", spec)]);
         let metadata = route.get_mut("metadata").map(Value::take).unwrap_or_default();
         Some(with(route, "metadata", Some(with(metadata, "annotations", annotations.map(|given| json!(given))))))
     };
@@ -85,9 +87,9 @@ pub fn objects(input: &Input<'_>, root_uid: &str) -> Vec<(Kind, Option<Value>)> 
             Kind::ConfigMap => None,
             // Pods that ask for the token have it; nothing else that runs under this account does.
             Kind::ServiceAccount => {
-                Some(object(kind, namespace, owner(), [("automountServiceAccountToken", json!(false))]))
+                Some(object(kind, namespace, owners(), [("automountServiceAccountToken", json!(false))]))
             }
-            Kind::RoleBinding => Some(object(kind, namespace, owner(), role_binding(namespace))),
+            Kind::RoleBinding => Some(object(kind, namespace, owners(), role_binding(namespace))),
             Kind::NetworkPolicy => {
                 network_policy::spec(config, &targets(&input.shells)).and_then(|spec| make(kind, spec))
             }
@@ -115,20 +117,20 @@ fn labels() -> Value {
     json!(LABELS.into_iter().collect::<std::collections::BTreeMap<_, _>>())
 }
 
-fn object<const N: usize>(kind: Kind, namespace: &str, owner: Value, content: [(&str, Value); N]) -> Value {
+fn object<const N: usize>(kind: Kind, namespace: &str, owners: Value, content: [(&str, Value); N]) -> Value {
     let resource = kind.resource();
     let mut object = Map::new();
     object.insert("apiVersion".to_owned(), resource.api_version.into());
     object.insert("kind".to_owned(), resource.kind.into());
-    let metadata = json!({"name": NAME, "namespace": namespace, "labels": labels(), "ownerReferences": [owner]});
+    let metadata = json!({"name": NAME, "namespace": namespace, "labels": labels(), "ownerReferences": owners});
     object.insert("metadata".to_owned(), metadata);
     object.extend(content.into_iter().map(|(name, value)| (name.to_owned(), value)));
     Value::Object(object)
 }
 
-/// A reference to an owner of our name. It blocks nothing: the garbage collector may take the owner first.
-fn owner(api_version: &str, kind: &str, uid: &str) -> Value {
-    json!({"apiVersion": api_version, "kind": kind, "name": NAME, "uid": uid})
+/// A reference to an owner. It blocks nothing: the garbage collector may take the owner first.
+fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid})
 }
 
 /// The same object with another field, where there is something to say.
@@ -169,7 +171,11 @@ fn targets<'a>(shells: &[&'a Shell]) -> Vec<&'a Target> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::WebShellSpec, config, controller::validate};
+    use crate::{
+        api::WebShellSpec,
+        config,
+        controller::{owner::Owner, validate},
+    };
 
     fn shell(target: &str) -> Shell {
         let text =
@@ -194,7 +200,7 @@ mod tests {
             namespace: "team-a",
             shells: shells.iter().collect(),
             keys: r#"{"keys":[]}"#,
-            role_uid: "role-uid",
+            owners: &[(Owner::Gateway, "role-uid".into()), (Owner::Controller, "other-uid".into())].into(),
         };
         let root = root(&input).unwrap();
         [root].into_iter().chain(objects(&input, "root-uid").into_iter().filter_map(|(_, object)| object)).collect()

@@ -58,8 +58,12 @@ fn status(shell: &Shell, state: &Namespace, refused: &[(Kind, Trouble)]) -> Stat
 
 fn status_after(way: &Outcome, kind: &str, shell: &Shell, state: &Namespace, refused: &[(Kind, Trouble)]) -> Status {
     let config = config(kind);
-    let shared = Shared::new(&config, "team-a", state, refused, way);
+    let shared = Shared::new(&config, "team-a", state, &owners(), refused, way);
     Status::new(&shared, "db-1", shell, state, NOW)
+}
+
+fn owners() -> Owners {
+    Owner::ALL.map(|owner| (owner, "u".into())).into()
 }
 
 fn condition<'a>(status: &'a Status, type_: &str) -> (&'a str, &'a str, &'a str) {
@@ -100,7 +104,7 @@ fn the_same_status_is_no_change() {
     shell.conditions.extend(first.conditions.iter().map(seen));
     let config = config("Ingress");
     let later = Status::new(
-        &Shared::new(&config, "team-a", &running(), &[], &Outcome::Off),
+        &Shared::new(&config, "team-a", &running(), &owners(), &[], &Outcome::Off),
         "db-1",
         &shell,
         &running(),
@@ -134,6 +138,27 @@ fn the_gateways_trouble_is_the_reason() {
     let refused = [(Kind::Deployment, trouble(reasons::ADMISSION).unwrap())];
     let message = "Deployment was refused: the cause";
     assert_eq!(condition(&status(&shell(), &state, &refused), GATEWAY_READY), ("False", "AdmissionDenied", message));
+}
+
+#[test]
+fn a_gateway_without_its_role_is_not_ready() {
+    let config = config("Ingress");
+    let ready = |owners: &Owners| {
+        let shared = Shared::new(&config, "team-a", &running(), owners, &[], &Outcome::Off);
+        let status = Status::new(&shared, "db-1", &shell(), &running(), NOW);
+        let notices = status.notices(&shell());
+        let (is, reason, message) = condition(&status, GATEWAY_READY);
+        assert_eq!(notices.iter().any(|notice| notice.reason == "RoleMissing" && notice.warning), is == "False");
+        (format!("{is} {reason}"), message.to_owned(), condition(&status, READY).0.to_owned())
+    };
+    let (is, message, all) = ready(&[(Owner::Controller, "u".into())].into());
+    assert_eq!((&*is, &*all), ("False RoleMissing", "False"));
+    assert!(message.starts_with("ClusterRole webshell-gateway is missing: "), "{message}");
+    let (is, message, all) = ready(&Owners::new());
+    assert_eq!((&*is, &*all), ("False RoleMissing", "False"));
+    assert!(message.starts_with("ClusterRoles webshell-gateway and webshell-controller are missing"), "{message}");
+    let (is, _, all) = ready(&[(Owner::Gateway, "u".into())].into());
+    assert_eq!((&*is, &*all), ("True Available", "True"), "it lacks nothing");
 }
 
 #[test]
