@@ -50,8 +50,7 @@ pub async fn follow(
 ) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-    let mut events = std::pin::pin!(events(api, config));
-    let mut well = true;
+    let mut events = std::pin::pin!(events(api, config, "ConfigMap webshell-gateway"));
     while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => match parse(&object) {
@@ -69,14 +68,7 @@ pub async fn follow(
                 Err(error) => warn!(namespace, %error, "settings cannot be used; what they said before stays in force"),
             },
             Ok(Event::Delete(_)) => warn!(namespace, "ConfigMap {NAME} was deleted; what it said stays in force"),
-            Ok(Event::Init) => {}
-            Ok(Event::InitDone) => well = true,
-            Err(error) => {
-                // Once, and not at every attempt.
-                if std::mem::replace(&mut well, false) {
-                    warn!(namespace, %error, "settings cannot be watched");
-                }
-            }
+            Ok(Event::Init | Event::InitDone) | Err(_) => {}
         }
     }
 }

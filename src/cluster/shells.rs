@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     found::{Found, Judge},
@@ -151,12 +151,11 @@ impl Shells {
     /// Follows the WebShells until it is stopped; `listed` is cancelled once all are known. While they cannot be watched,
     /// what was seen last stays in force.
     pub async fn run(self: Arc<Self>, registry: Registry, listed: CancellationToken, stop: CancellationToken) {
-        let mut events = std::pin::pin!(events(self.api.clone(), watcher::Config::default()));
+        let mut events = std::pin::pin!(events(self.api.clone(), watcher::Config::default(), "WebShells"));
         let mut policy = self.policy.clone();
         let mut looks = JoinSet::new();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut well = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -164,16 +163,10 @@ impl Shells {
                     Some(Ok(event)) => {
                         if matches!(event, Event::InitDone) {
                             listed.cancel();
-                            well = true;
                         }
                         self.take(event);
                     }
-                    Some(Err(error)) => {
-                        // Once, and not at every attempt.
-                        if std::mem::replace(&mut well, false) {
-                            warn!(namespace = self.namespace, %error, "WebShells cannot be watched; what was seen last stays in force");
-                        }
-                    }
+                    Some(Err(_)) => {}
                     None => return,
                 },
                 Ok(()) = policy.changed() => {

@@ -181,6 +181,20 @@ pub enum Source {
     Children(Kind),
 }
 
+impl Source {
+    /// What it tells of.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespaces => "Namespaces",
+            Self::Shells => "WebShells",
+            Self::Pods => "Pods",
+            Self::Keys => "portals' keys",
+            Self::Owner(owner) => owner.name(),
+            Self::Children(kind) => kind.name(),
+        }
+    }
+}
+
 /// An object that was seen.
 #[derive(Clone, Debug)]
 pub struct Observed {

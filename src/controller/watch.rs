@@ -21,7 +21,6 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use super::{
     build,
@@ -104,8 +103,7 @@ impl Watches {
         let (store, writer) = reflector::store::<Meta>();
         let (cache, selector) = (cache.clone(), self.selector.clone());
         let api = Api::<Meta>::all(self.client.clone());
-        let requests = watch::events(api, watcher::Config::default().page_size(PAGE))
-            .inspect_err(|error| warn_of(Source::Namespaces, error))
+        let requests = watch::events(api, watcher::Config::default().page_size(PAGE), Source::Namespaces.name())
             .map_ok(move |event| {
                 let observed = observed(&event, |object| observe::namespace(object, &selector));
                 let changed = observed.map(|event| cache.take(Source::Namespaces, event)).unwrap_or_default();
@@ -149,7 +147,7 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let cache = cache.clone();
-    let changes = watch::events(api, config).inspect_err(move |error| warn_of(source, error)).map_ok(move |event| {
+    let changes = watch::events(api, config, source.name()).map_ok(move |event| {
         if let Event::Apply(object) = &event
             && cache.has(source, object.meta())
         {
@@ -188,8 +186,4 @@ fn to_requests(
     changes
         .map_ok(|namespaces| stream::iter(namespaces.into_iter().map(|namespace| Ok(request(&namespace)))))
         .try_flatten()
-}
-
-fn warn_of(source: Source, error: &watcher::Error) {
-    warn!(?source, %error, "a watch failed, and is tried again");
 }

@@ -11,7 +11,6 @@ use kube::{
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::{
     api::{WebShell, conditions},
@@ -42,7 +41,7 @@ impl Shells {
         // Not by its type: one malformed object must not hide the others.
         let kind = ApiResource::erase::<WebShell>(&());
         let api: Api<DynamicObject> = Api::all_with(client, &kind);
-        let mut events = pin!(watch::events(api, watcher::Config::default()));
+        let mut events = pin!(watch::events(api, watcher::Config::default(), "WebShells"));
         let mut next = BTreeMap::new();
         while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
             match event {
@@ -58,7 +57,7 @@ impl Shells {
                         self.0.write().remove(&key);
                     }
                 }
-                Err(error) => warn!(%error, "WebShells cannot be watched; trying again"),
+                Err(_) => {}
             }
         }
     }

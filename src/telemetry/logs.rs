@@ -76,6 +76,8 @@ fn filter(level: Level) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        // It tells of each call that failed, which is told to whoever called, and there with more words.
+        .with_target("kube_client::client::builder", LevelFilter::OFF)
         .with_target(audit::TARGET, LevelFilter::INFO)
 }
 
@@ -180,8 +182,10 @@ pub(super) mod tests {
             tracing::trace!("too fine");
             tracing::info!(target: "russh::client", "theirs");
             tracing::warn!(target: "russh::client", "a warning");
+            tracing::error!(target: "kube_client::client::builder", "failed with status 404");
             tracing::info!(target: "audit", "who did what");
         });
+        assert!(!text.contains("failed with status"), "{text}");
         assert!(text.contains("ours") && text.contains("a warning") && text.contains("who did what"), "{text}");
         assert!(!text.contains("too fine") && !text.contains("theirs"), "{text}");
     }
