@@ -17,7 +17,7 @@ use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     core::Selector,
     runtime::{
@@ -51,6 +51,13 @@ use webshell::{
 
 /// What a namespace with WebShells has, under [`SETTINGS`].
 const KINDS: [Kind; 7] = [ConfigMap, ServiceAccount, RoleBinding, NetworkPolicy, Service, Ingress, Deployment];
+
+/// Settings with routes of the Gateway API, and the name of their definition.
+const ROUTED: &str = "
+gateway: {image: 'webshell:1'}
+route: {kind: HTTPRoute, mode: Path, host: shell.example.com, probe: false, parentRefs: [{name: web, namespace: infra}]}
+";
+const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
 
 /// A namespace that the controller serves which most tests share.
 async fn tenant() -> Tenant {
@@ -329,6 +336,13 @@ async fn what_the_policy_of_the_cluster_refuses_is_told_and_recovers() {
         events.contains("AdmissionDenied").then_some(events)
     });
     assert!(events.await.contains("no Deployments on Sundays"));
+    let listed =
+        |format: &[&str]| server.kubectl(&[&["get", "wsh", "-n", &tenant.namespace], format].concat()).unwrap();
+    let wide =
+        async || Some(listed(&["-o", "wide"])).filter(|text| text.contains("GatewayReady is False (AdmissionDenied)"));
+    let wide = eventually("the reason", wide).await;
+    assert!(wide.lines().next().unwrap().ends_with("REASON"), "{wide}");
+    assert!(!listed(&[]).contains("AdmissionDenied"));
 
     server.kubectl(&["delete", "validatingadmissionpolicybinding", &tenant.namespace]).unwrap();
     tenant.condition("db-1", "GatewayReady", "False/Progressing").await;
@@ -501,16 +515,13 @@ async fn only_selected_namespaces_are_served() {
     tenant.none_of(ConfigMap).await;
 }
 
-#[tokio::test]
-#[ignore = "needs an API server: make test builds one"]
-async fn the_kind_of_routes_may_change() {
-    let server = ApiServer::start().await;
-    let client = server.client();
+/// Lets an API server know HTTPRoutes.
+async fn define_routes(client: &Client) -> Api<CustomResourceDefinition> {
     // As much of the Gateway API as a route of ours has.
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let definition = json!({
         "metadata": {
-            "name": "httproutes.gateway.networking.k8s.io",
+            "name": ROUTES,
             "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api/pull/2997"},
         },
         "spec": {
@@ -525,13 +536,17 @@ async fn the_kind_of_routes_may_change() {
     let definition: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     definitions.create(&Default::default(), &definition).await.unwrap();
-    await_condition(definitions, "httproutes.gateway.networking.k8s.io", is_crd_established()).await.unwrap();
+    await_condition(definitions.clone(), ROUTES, is_crd_established()).await.unwrap();
+    definitions
+}
 
-    let settings = "
-gateway: {image: 'webshell:1'}
-route: {kind: HTTPRoute, mode: Path, host: shell.example.com, probe: false, parentRefs: [{name: web, namespace: infra}]}
-";
-    let running = Running::start(&server, settings, "webshell-system").await;
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn the_kind_of_routes_may_change() {
+    let server = ApiServer::start().await;
+    let client = server.client();
+    define_routes(&client).await;
+    let running = Running::start(&server, ROUTED, "webshell-system").await;
     let tenant = Tenant { client, namespace: server.namespace().await };
     tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
     tenant.object(HttpRoute).await;
@@ -552,6 +567,99 @@ route: {kind: HTTPRoute, mode: Path, host: shell.example.com, probe: false, pare
     tenant.none_of(HttpRoute).await;
     tenant.object(Ingress).await;
     tenant.condition("db-1", "RouteReady", "Unknown/NotReported").await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn a_definition_that_is_gone_is_told_and_noticed_when_it_is_back() {
+    let server = ApiServer::start().await;
+    let client = server.client();
+    let definitions = define_routes(&client).await;
+    let _running = Running::start(&server, ROUTED, "webshell-system").await;
+    let tenant = Tenant { client: client.clone(), namespace: server.namespace().await };
+    tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
+    let uid = tenant.object(HttpRoute).await.uid();
+
+    definitions.delete(ROUTES, &DeleteParams::default()).await.unwrap();
+    let why = tenant.condition("db-1", "RouteReady", "False/NotAccepted").await;
+    assert_eq!(why, "HTTPRoute was refused: the API server knows no such kind; install its definition");
+    tenant.apply_shell("db-2", json!({"host": "10.0.4.13"})).await;
+    tenant.condition("db-2", "Accepted", "True/Valid").await;
+
+    define_routes(&client).await;
+    tenant.condition("db-1", "RouteReady", "Unknown/NotReported").await;
+    assert_ne!(tenant.object(HttpRoute).await.uid(), uid);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn who_changes_labels_of_our_objects_at_each_write_is_told_of_and_blinds_nobody() {
+    let server = ApiServer::start_with(&[
+        "--feature-gates=MutatingAdmissionPolicy=true",
+        "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
+    ])
+    .await;
+    let policy = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": kind, "metadata": {"name": "labels"}, "spec": spec,
+        })
+    };
+    let rules =
+        json!([{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["CREATE", "UPDATE"]}]);
+    let label = r#"'app.kubernetes.io/name' in object.metadata.?labels.orValue({})"#;
+    let remove =
+        r#"[JSONPatch{op: "remove", path: "/metadata/labels/" + jsonpatch.escapeKey("app.kubernetes.io/name")}]"#;
+    let mutate = json!({
+        "matchConstraints": {"resourceRules": rules},
+        "matchConditions": [{"name": "ours", "expression": "object.metadata.?name.orValue('') in ['webshell-gateway', 'probe']"}],
+        "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": format!("{label} ? {remove} : []")}}],
+    });
+    for object in [
+        policy("MutatingAdmissionPolicy", mutate),
+        policy("MutatingAdmissionPolicyBinding", json!({"policyName": "labels"})),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), object.to_string()).unwrap();
+        server.kubectl(&["apply", "-f", file.path().to_str().unwrap()]).unwrap();
+    }
+    let tenant = Tenant { client: server.client(), namespace: server.namespace().await };
+    // A policy takes effect a moment after it is made.
+    let probe = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "probe", "labels": {"app.kubernetes.io/name": "webshell-gateway"}},
+    });
+    let config_maps = tenant.api(ConfigMap);
+    eventually("a change", async || {
+        let parameters = PatchParams { dry_run: true, ..PatchParams::apply("test") };
+        let made = config_maps.patch("probe", &parameters, &Patch::Apply(&probe)).await.unwrap();
+        made.labels().is_empty().then_some(())
+    })
+    .await;
+
+    let _running = Running::start(&server, SETTINGS, "webshell-system").await;
+    tenant.apply_shell("db-1", json!({"host": "10.0.4.12"})).await;
+    let root = tenant.objects(&KINDS).await[0].uid();
+    tenant.let_gateway_run().await;
+    let told = async || {
+        let why = tenant.condition("db-1", "GatewayReady", "True/Available").await;
+        why.contains("ConfigMap webshell-gateway: label app.kubernetes.io/name was taken away").then_some(())
+    };
+    eventually("what was taken away", told).await;
+
+    config_maps.delete(NAME, &DeleteParams::default()).await.unwrap();
+    let again = async || config_maps.get_opt(NAME).await.unwrap().filter(|again| again.uid() != root);
+    let again = eventually("the root again", again).await.uid();
+    for kind in [Service, Deployment] {
+        let api = tenant.api(kind);
+        eventually(kind.name(), async || {
+            let object = api.get(NAME).await.unwrap();
+            (Some(&object.owner_references()[0].uid) == again.as_ref()).then_some(())
+        })
+        .await;
+    }
+    // Nobody fights.
+    settled(async || tenant.versions().await).await;
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ pub mod reasons {
     pub const QUOTA: &str = "QuotaExceeded";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): an admission control refuses the pods.
     pub const ADMISSION: &str = "AdmissionDenied";
+    /// [`GATEWAY_READY`](super::GATEWAY_READY): an object in the way cannot be changed, only replaced.
+    pub const IMMUTABLE: &str = "Immutable";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): no node takes the pods.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// [`GATEWAY_READY`](super::GATEWAY_READY): the container ends again and again.

@@ -92,11 +92,16 @@ impl CallError {
         causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 
-    /// What the API server said, where it refused the object as it is.
+    /// What the API server said, where it refused the object as it is, or knows no such kind.
     pub fn refusal(&self) -> Option<&str> {
         let Self::Failed { error, .. } = self else { return None };
         let KubeError::Api(status) = &**error else { return None };
-        matches!(status.code, 400 | 403 | 422).then_some(&status.message)
+        let is_of_namespace = status.details.as_ref().is_some_and(|details| details.kind == "namespaces");
+        match status.code {
+            400 | 403 | 422 => Some(&status.message),
+            404 if !is_of_namespace => Some("the API server knows no such kind; install its definition"),
+            _ => None,
+        }
     }
 }
 
@@ -185,7 +190,7 @@ impl Server {
     /// When it cannot be asked.
     pub async fn has_pods(&self, namespace: &str) -> Result<bool, CallError> {
         let api = Api::<PartialObjectMeta<Pod>>::namespaced(self.client.clone(), namespace);
-        let gateways = ListParams::default().labels(&build::label_selector()).limit(1);
+        let gateways = ListParams::default().labels(&build::pod_selector()).limit(1);
         Ok(!self.call("list", "pods", api.list(&gateways)).await?.items.is_empty())
     }
 

@@ -15,6 +15,7 @@ use super::{
     reconcile::{Context, Error},
     state::{Child, Fact, Namespace, Observed, Report, Source, Trouble},
 };
+use crate::api::conditions::reasons;
 
 /// The key set of an installation whose portals have published no key yet.
 const NO_KEYS: &str = r#"{"keys":[]}"#;
@@ -52,7 +53,12 @@ pub async fn apply(context: &Context, namespace: &str, state: &Namespace) -> Res
     let root = build::root(&input)?;
     let root = match ensure(context, namespace, state, Kind::ConfigMap, &root).await {
         Ok(root) => root,
-        Err(error) => return applied.refuse(Kind::ConfigMap, error).map(|()| applied),
+        Err(error) => {
+            applied.refuse(Kind::ConfigMap, namespace, error)?;
+            // One that cannot be changed owns the rest as before.
+            let Some(root) = state.children.get(&Kind::ConfigMap) else { return Ok(applied) };
+            root.clone()
+        }
     };
     if root.terminating {
         // What it owns goes with it. The next one is applied once this one is gone, which a watch will tell.
@@ -69,7 +75,7 @@ pub async fn apply(context: &Context, namespace: &str, state: &Namespace) -> Res
         };
         if let Err(error) = done {
             let is_route = matches!(kind, Kind::Ingress | Kind::HttpRoute);
-            applied.refuse(kind, error)?;
+            applied.refuse(kind, namespace, error)?;
             if !is_route {
                 break;
             }
@@ -119,9 +125,13 @@ pub async fn remove(context: &Context, namespace: &str, state: &Namespace) -> Re
 
 impl Applied {
     /// Takes note of a refusal.
-    fn refuse(&mut self, kind: Kind, error: CallError) -> Result<(), Error> {
+    fn refuse(&mut self, kind: Kind, namespace: &str, error: CallError) -> Result<(), Error> {
         let Some(message) = error.refusal().filter(|_| !error.is_terminating()) else { return Err(error.into()) };
-        self.refused.push((kind, observe::refusal(message)));
+        let mut trouble = observe::refusal(message);
+        if trouble.reason == reasons::IMMUTABLE {
+            trouble.message = format!("{}; {}", trouble.message, build::replacement(kind, namespace));
+        }
+        self.refused.push((kind, trouble));
         self.error.get_or_insert(error);
         Ok(())
     }
@@ -170,6 +180,7 @@ fn unknown(known: Option<&Child>) -> Child {
         ours: Digest::default(),
         template: None,
         stored_as: None,
+        relabelled: None,
         report: Report::Nothing,
     })
 }

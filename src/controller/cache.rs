@@ -275,7 +275,19 @@ mod tests {
 
     fn pod(trouble: Option<&str>) -> Fact {
         let trouble = trouble.map(|message| Trouble { reason: "Crashing", message: message.to_owned() });
-        Fact::Pod(Pod { uid: "u".into(), created: 1, trouble })
+        Fact::Pod(Pod { uid: "u".into(), created: 1, trouble, lost_with: None })
+    }
+
+    fn shell() -> Shell {
+        Shell {
+            uid: "u".into(),
+            generation: 1,
+            verdict: Verdict::Accepted,
+            target: None,
+            ours: Digest::default(),
+            conditions: Vec::new(),
+            gateways: Vec::new(),
+        }
     }
 
     fn cache() -> Cache {
@@ -366,19 +378,31 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_that_comes_or_goes_wakes_the_namespaces_that_have_shells() {
+        let cache = cache();
+        let shell = Fact::Shell(Arc::new(shell()));
+        cache.take(Source::Shells, Event::Apply(observed("db-1", 1, shell)));
+        let source = Source::Owner(Owner::Gateway);
+        let news = |version, uid: Option<&str>| {
+            let fact = Fact::Owner(uid.map(Box::from));
+            Event::Apply(Observed { namespace: "".into(), name: "webshell-gateway".into(), version, fact })
+        };
+        assert_eq!(cache.take(source, news(2, Some("u1"))), ["team-a".into()]);
+        assert!(cache.take(source, news(3, Some("u1"))).is_empty());
+        assert_eq!(cache.owners(), [(Owner::Gateway, "u1".into())].into());
+        assert_eq!(cache.take(source, news(4, None)), ["team-a".into()], "it is being deleted");
+        assert!(cache.owners().is_empty());
+        assert_eq!(cache.take(source, news(6, Some("u2"))), ["team-a".into()]);
+        cache.take(source, Event::Init);
+        assert_eq!(cache.take(source, Event::InitDone), ["team-a".into()], "a list lacks it");
+        assert!(cache.owners().is_empty());
+    }
+
+    #[test]
     fn new_keys_wake_the_namespaces_that_have_shells() {
         let cache = cache();
-        let shell = Shell {
-            uid: "u".into(),
-            generation: 1,
-            verdict: Verdict::Accepted,
-            target: None,
-            ours: Digest::default(),
-            conditions: Vec::new(),
-            gateways: Vec::new(),
-        };
         cache.take(Source::Namespaces, Event::Apply(observed("team-b", 1, Fact::Namespace(HERE))));
-        cache.take(Source::Shells, Event::Apply(observed("db-1", 1, Fact::Shell(Arc::new(shell)))));
+        cache.take(Source::Shells, Event::Apply(observed("db-1", 1, Fact::Shell(Arc::new(shell())))));
         let keys = |version, keys: &str| Event::Apply(observed("keys", version, Fact::Keys(keys.to_owned())));
         assert_eq!(cache.take(Source::Keys, keys(2, "{}")), ["team-a".into()]);
         assert!(cache.take(Source::Keys, keys(3, "{}")).is_empty());

@@ -77,7 +77,8 @@ pub fn owner(object: &PartialObjectMeta<ClusterRole>) -> Option<Observed> {
 pub fn pod(object: &v1::Pod) -> Option<Observed> {
     let uid = object.metadata.uid.as_deref()?.into();
     let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-    observed(&object.metadata, Fact::Pod(Pod { uid, created, trouble: pod_trouble(object) }))
+    let pod = Pod { uid, created, trouble: pod_trouble(object), lost_with: lost_with(object).map(Box::from) };
+    observed(&object.metadata, Fact::Pod(pod))
 }
 
 /// An object of ours.
@@ -93,7 +94,9 @@ pub fn child(kind: Kind, object: &DynamicObject) -> Option<Observed> {
         ours: digest::digest(&ours),
         template: ours.pointer(build::TEMPLATE).map(digest::digest),
         stored_as: None,
+        relabelled: relabelled(meta),
         report: match kind {
+            Kind::ConfigMap => Report::Root { immutable: object.data.get("immutable") == Some(&Value::Bool(true)) },
             Kind::Deployment => deployment(object),
             Kind::Ingress => Report::Route(ingress(object)),
             Kind::HttpRoute => Report::Route(http_route(object)),
@@ -101,6 +104,11 @@ pub fn child(kind: Kind, object: &DynamicObject) -> Option<Observed> {
         },
     };
     observed(meta, Fact::Child(child))
+}
+
+/// What happened, and the words for it where there are any.
+pub fn told(what: &str, words: &str) -> String {
+    if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") }
 }
 
 /// A message as it is kept: not at any length.
@@ -148,9 +156,7 @@ fn gateway(value: &Value) -> Option<(Box<str>, i32)> {
 fn pod_trouble(pod: &v1::Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
     let trouble = |reason, cause: &str, message: Option<&str>| {
-        let message = message.filter(|message| !message.is_empty());
-        let text = message.map_or_else(|| cause.to_owned(), |message| format!("{cause}: {message}"));
-        Some(Trouble { reason, message: shorten(&text) })
+        Some(Trouble { reason, message: shorten(&told(cause, message.unwrap_or_default())) })
     };
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled"
@@ -176,6 +182,31 @@ fn pod_trouble(pod: &v1::Pod) -> Option<Trouble> {
     }
 }
 
+/// The node of a pod that is lost with it. Whoever watches nodes says then that the pod is not ready, while what its containers
+/// said last stands.
+fn lost_with(pod: &v1::Pod) -> Option<&str> {
+    let conditions = &pod.status.as_ref()?.conditions;
+    let condition = |type_: &str| conditions.iter().flatten().find(|condition| condition.type_ == type_);
+    let ready = condition("Ready").filter(|ready| ready.status == "False")?;
+    let gated = ready.reason.as_deref() == Some("ReadinessGatesNotReady");
+    let containers_ready = condition("ContainersReady").is_some_and(|ready| ready.status == "True");
+    pod.spec.as_ref()?.node_name.as_deref().filter(|_| containers_ready && !gated)
+}
+
+/// What has become of a label that every object of ours has, where it is not as it should be.
+fn relabelled(meta: &ObjectMeta) -> Option<Box<str>> {
+    let value = |name: &str| meta.labels.as_ref()?.get(name);
+    let (name, _) = build::LABELS.into_iter().find(|(name, ours)| value(name).is_none_or(|value| value != ours))?;
+    let Some(value) = value(name) else { return Some(format!("label {name} was taken away").into()) };
+    let field = format!("/f:metadata/f:labels/f:{}", name.replace('/', "~1"));
+    let entries = meta.managed_fields.iter().flatten();
+    let by = entries
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&field).is_some()))
+        .find_map(|entry| entry.manager.as_deref().filter(|manager| *manager != FIELD_MANAGER));
+    let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+    Some(shorten(&format!("label {name} was changed to {value:?}{by}")).into())
+}
+
 fn is_image_cause(cause: &str) -> bool {
     cause.contains("Image") || cause == "RegistryUnavailable" || cause == "SignatureValidationFailed"
 }
@@ -192,6 +223,9 @@ fn deployment(object: &DynamicObject) -> Report {
     Report::Deployment {
         available: available > 0,
         complete: observed && available > 0 && updated == replicas && available == replicas,
+        stalled: items(data, "/status/conditions").any(|condition| {
+            text(condition, "type") == "Progressing" && text(condition, "reason") == "ProgressDeadlineExceeded"
+        }),
         trouble: failure.map(|failure| refusal(text(failure, "message"))),
     }
 }
@@ -200,6 +234,8 @@ fn deployment(object: &DynamicObject) -> Report {
 pub fn refusal(message: &str) -> Trouble {
     let reason = if message.contains("exceeded quota") || message.contains("failed quota") {
         reasons::QUOTA
+    } else if message.contains("immutable") || message.contains("cannot change roleRef") {
+        reasons::IMMUTABLE
     } else {
         reasons::ADMISSION
     };
@@ -211,26 +247,71 @@ fn ingress(object: &DynamicObject) -> Routed {
     if addressed { Routed::Accepted } else { Routed::Unknown }
 }
 
-/// Every Gateway that the route names must have taken it.
+/// Every Gateway that the route names must have taken it. What is said of another, or of the route as it was before, does not count.
 fn http_route(object: &DynamicObject) -> Routed {
     let data = &object.data;
-    let wanted = items(data, "/spec/parentRefs").count();
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let is_current = |condition: &&Value| {
+        condition.get("observedGeneration").and_then(Value::as_i64).is_none_or(|observed| observed >= generation)
+    };
+    let wanted: Vec<_> = items(data, "/spec/parentRefs").map(|parent| parent_key(parent, namespace)).collect();
     let mut accepted = 0;
-    for parent in items(data, "/status/parents") {
-        let condition = |type_| items(parent, "/conditions").find(|condition| text(condition, "type") == type_);
-        for type_ in ["Accepted", "ResolvedRefs"] {
-            if let Some(refused) = condition(type_).filter(|condition| text(condition, "status") == "False") {
-                let gateway = parent.pointer("/parentRef/name").and_then(Value::as_str).unwrap_or_default();
-                let (reason, message) = (text(refused, "reason"), text(refused, "message"));
-                return Routed::Refused(shorten(&format!("Gateway {gateway}: {type_} is False, {reason}: {message}")));
+    for key in &wanted {
+        let is_of = |said: &&Value| said.get("parentRef").is_some_and(|parent| parent_key(parent, namespace) == *key);
+        let mut is_accepted = false;
+        for said in items(data, "/status/parents").filter(is_of) {
+            let conditions = || items(said, "/conditions").filter(is_current);
+            let condition = |type_| conditions().find(|condition| text(condition, "type") == type_);
+            for type_ in ["Accepted", "ResolvedRefs"] {
+                if let Some(refused) = condition(type_).filter(|condition| text(condition, "status") == "False") {
+                    let what = format!("Gateway {}: {type_} is False, {}", key.name, text(refused, "reason"));
+                    let words = Some(text(refused, "message")).filter(|words| !words.is_empty());
+                    let words = words.unwrap_or_else(|| why_refused(text(refused, "reason")));
+                    return Routed::Refused(shorten(&told(&what, words)));
+                }
             }
+            let holds = |type_| condition(type_).is_some_and(|condition| text(condition, "status") == "True");
+            is_accepted |= holds("Accepted") && holds("ResolvedRefs");
         }
-        let holds = |type_| condition(type_).is_some_and(|condition| text(condition, "status") == "True");
-        if holds("Accepted") && holds("ResolvedRefs") {
-            accepted += 1;
-        }
+        accepted += usize::from(is_accepted);
     }
-    if wanted > 0 && accepted >= wanted { Routed::Accepted } else { Routed::Unknown }
+    if !wanted.is_empty() && accepted == wanted.len() { Routed::Accepted } else { Routed::Unknown }
+}
+
+/// What tells one parent of a route from another, with the defaults that a controller may have filled in.
+#[derive(PartialEq, Eq)]
+struct ParentKey<'a> {
+    group: &'a str,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    section: &'a str,
+    port: Option<i64>,
+}
+
+fn parent_key<'a>(parent: &'a Value, of_route: &'a str) -> ParentKey<'a> {
+    let or = |field, default| parent.get(field).and_then(Value::as_str).unwrap_or(default);
+    ParentKey {
+        group: or("group", "gateway.networking.k8s.io"),
+        kind: or("kind", "Gateway"),
+        namespace: or("namespace", of_route),
+        name: text(parent, "name"),
+        section: text(parent, "sectionName"),
+        port: parent.get("port").and_then(Value::as_i64),
+    }
+}
+
+/// What a reason of the Gateway API means, where its controller says no more.
+fn why_refused(reason: &str) -> &'static str {
+    match reason {
+        "NotAllowedByListeners" => "its listeners allow no routes of this namespace (allowedRoutes)",
+        "NoMatchingListenerHostname" => "none of its listeners has the route's host",
+        "NoMatchingParent" => "it has no listener of that sectionName and port",
+        "RefNotPermitted" => "a ReferenceGrant is missing",
+        "BackendNotFound" => "it does not find the Service",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -343,7 +424,7 @@ mod tests {
     #[test]
     fn a_deployment_says_whether_it_serves() {
         let report = |status| child_of(Kind::Deployment, json!({"status": status})).report;
-        let state = |available, complete| Report::Deployment { available, complete, trouble: None };
+        let state = |available, complete| Report::Deployment { available, complete, stalled: false, trouble: None };
         assert_eq!(report(json!({})), state(false, false));
         let done = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
         assert_eq!(report(done), state(true, true));
@@ -351,6 +432,9 @@ mod tests {
         assert_eq!(report(unseen), state(true, false));
         let rolling = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
         assert_eq!(report(rolling), state(true, false));
+        let late =
+            json!({"conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]});
+        assert!(matches!(report(late), Report::Deployment { stalled: true, .. }));
     }
 
     #[test]
@@ -359,6 +443,8 @@ mod tests {
             ("pods \"x\" is forbidden: exceeded quota: q, requested: pods=1", "QuotaExceeded"),
             ("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"", "AdmissionDenied"),
             ("admission webhook \"w\" denied the request: no", "AdmissionDenied"),
+            ("ConfigMap \"w\" is invalid: data: Forbidden: field is immutable when `immutable` is set", "Immutable"),
+            ("RoleBinding \"w\" is invalid: roleRef: Invalid value: {}: cannot change roleRef", "Immutable"),
         ] {
             let status =
                 json!({"status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]}});
@@ -393,5 +479,94 @@ mod tests {
         assert_eq!(route(json!([parent("True", "Unknown")])), Report::Route(Routed::Unknown));
         let refused = "Gateway web: ResolvedRefs is False, RefNotPermitted: no grant".to_owned();
         assert_eq!(route(json!([parent("True", "False")])), Report::Route(Routed::Refused(refused)));
+    }
+
+    #[test]
+    fn of_a_route_only_what_is_said_of_its_parents_as_they_are_counts() {
+        let conditions = |accepted: &str, generation: i64, message: &str| {
+            let condition = |type_: &str, status: &str| {
+                json!({
+                    "type": type_, "status": status, "reason": "NotAllowedByListeners", "message": message,
+                    "observedGeneration": generation,
+                })
+            };
+            json!([condition("Accepted", accepted), condition("ResolvedRefs", "True")])
+        };
+        let said = |parent: Value, conditions: Value| json!({"parentRef": parent, "conditions": conditions});
+        let route = |parents: Value| {
+            let spec = json!({"parentRefs": [{"name": "web", "namespace": "infra", "sectionName": "https"}]});
+            match child_of(Kind::HttpRoute, json!({"spec": spec, "status": {"parents": parents}})).report {
+                Report::Route(routed) => routed,
+                other => panic!("{other:?}"),
+            }
+        };
+        // As a controller fills it in. The route's generation is 2.
+        let now = json!({
+            "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web", "namespace": "infra", "sectionName": "https",
+        });
+        let before = json!({"name": "old", "namespace": "infra", "sectionName": "https"});
+        let elsewhere = json!({"name": "web", "sectionName": "https"});
+        let accepted = said(now.clone(), conditions("True", 2, ""));
+        for (parents, expected) in [
+            (json!([accepted]), Routed::Accepted),
+            (json!([said(before.clone(), conditions("False", 1, "")), accepted]), Routed::Accepted),
+            (json!([said(before, conditions("True", 2, ""))]), Routed::Unknown),
+            (json!([said(elsewhere, conditions("True", 2, ""))]), Routed::Unknown),
+            (json!([said(now.clone(), conditions("True", 1, ""))]), Routed::Unknown),
+            (json!([said(now.clone(), conditions("False", 1, "no"))]), Routed::Unknown),
+            (
+                json!([said(now.clone(), conditions("False", 2, "no"))]),
+                Routed::Refused("Gateway web: Accepted is False, NotAllowedByListeners: no".to_owned()),
+            ),
+            (
+                json!([said(now, conditions("False", 2, ""))]),
+                Routed::Refused(
+                    "Gateway web: Accepted is False, NotAllowedByListeners: its listeners allow no routes of this namespace (allowedRoutes)"
+                        .to_owned(),
+                ),
+            ),
+        ] {
+            assert_eq!(route(parents.clone()), expected, "{parents}");
+        }
+        assert_eq!(told("Accepted is False, Odd", why_refused("Odd")), "Accepted is False, Odd");
+    }
+
+    #[test]
+    fn a_pod_whose_node_is_lost_is_told_from_one_that_is_not_ready() {
+        let lost = |ready: &str, reason: &str, containers: &str| {
+            let conditions = json!([
+                {"type": "Ready", "status": ready, "reason": reason}, {"type": "ContainersReady", "status": containers},
+            ]);
+            let pod = json!({"metadata": {}, "spec": {"nodeName": "n1", "containers": []}, "status": {"conditions": conditions}});
+            lost_with(&serde_json::from_value(pod).unwrap()).map(ToOwned::to_owned)
+        };
+        assert_eq!(lost("False", "", "True").as_deref(), Some("n1"));
+        assert_eq!(lost("True", "", "True"), None);
+        assert_eq!(lost("False", "ContainersNotReady", "False"), None);
+        assert_eq!(lost("False", "ReadinessGatesNotReady", "True"), None);
+    }
+
+    #[test]
+    fn a_label_that_is_not_as_it_should_be_is_named() {
+        let of = |labels: Value, fields: Value| {
+            let meta = json!({"labels": labels, "managedFields": [
+                {"manager": "webshell-controller", "fieldsV1": {"f:metadata": {"f:labels": {"f:app.kubernetes.io/part-of": {}}}}},
+                {"manager": "labeller", "fieldsV1": fields},
+            ]});
+            relabelled(&serde_json::from_value(meta).unwrap()).map(String::from)
+        };
+        let ours = |part_of: &str| {
+            json!({
+                "app.kubernetes.io/name": "webshell-gateway", "app.kubernetes.io/part-of": part_of,
+                "app.kubernetes.io/managed-by": "webshell", "theirs": "x",
+            })
+        };
+        assert_eq!(of(ours("webshell"), json!({})), None);
+        let taken = of(json!({"app.kubernetes.io/managed-by": "webshell"}), json!({}));
+        assert_eq!(taken.as_deref(), Some("label app.kubernetes.io/name was taken away"));
+        let changed = of(ours("theirs"), json!({"f:metadata": {"f:labels": {"f:app.kubernetes.io/part-of": {}}}}));
+        assert_eq!(changed.as_deref(), Some(r#"label app.kubernetes.io/part-of was changed to "theirs" by labeller"#));
+        let changed = of(ours("theirs"), json!({}));
+        assert_eq!(changed.as_deref(), Some(r#"label app.kubernetes.io/part-of was changed to "theirs""#));
     }
 }

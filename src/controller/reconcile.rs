@@ -108,11 +108,6 @@ impl Error {
             Self::Settings(_) => "settings",
         }
     }
-
-    /// Trying again the same would fail again.
-    fn is_permanent(&self) -> bool {
-        matches!(self.kind(), "invalid" | "settings")
-    }
 }
 
 // === impl Failures ===
@@ -154,10 +149,6 @@ pub async fn reconcile(object: Arc<PartialObjectMeta<v1::Namespace>>, context: A
 /// What comes after a failure.
 pub fn after_error(object: Arc<PartialObjectMeta<v1::Namespace>>, error: &Error, context: Arc<Context>) -> Action {
     let namespace = object.metadata.name.as_deref().unwrap_or_default();
-    if error.is_permanent() {
-        warn!(namespace, %error, "a reconcile failed, and waits for a change");
-        return Action::await_change();
-    }
     let pause = context.failures.pause(namespace, getrandom::u32().unwrap_or_default());
     warn!(namespace, %error, pause = pause.as_secs_f32(), "a reconcile failed");
     Action::requeue(pause)

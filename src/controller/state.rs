@@ -41,6 +41,8 @@ pub struct Child {
     /// What was applied last and what had become of it in the object right after. An API server may store a value in
     /// another form, and an admission webhook may change it: neither is drift.
     pub stored_as: Option<(Digest, Digest)>,
+    /// What has become of a label of ours that is not as it should be.
+    pub relabelled: Option<Box<str>>,
     /// What its own status says.
     pub report: Report,
 }
@@ -50,12 +52,19 @@ pub struct Child {
 pub enum Report {
     /// It has none, or none of interest.
     Nothing,
+    /// Of the root.
+    Root {
+        /// It was made immutable, so that settings and keys do not reach the gateway.
+        immutable: bool,
+    },
     /// Of a Deployment.
     Deployment {
         /// A pod serves.
         available: bool,
         /// All pods are of the newest template, and serve.
         complete: bool,
+        /// Its pods take longer than they may.
+        stalled: bool,
         /// Why pods cannot be made.
         trouble: Option<Trouble>,
     },
@@ -107,6 +116,8 @@ pub struct Pod {
     pub created: i64,
     /// What keeps it from running.
     pub trouble: Option<Trouble>,
+    /// The node that does not answer any more, and the pod with it.
+    pub lost_with: Option<Box<str>>,
 }
 
 /// A WebShell.

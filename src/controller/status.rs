@@ -9,7 +9,7 @@ use super::{
     observe,
     owner::{Owner, Owners},
     probe::Outcome,
-    state::{Namespace, Report, Routed, Seen, Shell, Target, Trouble},
+    state::{Child, Namespace, Report, Routed, Seen, Shell, Target, Trouble},
     validate::Verdict,
 };
 use crate::{
@@ -81,7 +81,7 @@ impl<'a> Shared<'a> {
             config,
             namespace,
             served: state.itself.is_some_and(|itself| itself.selected),
-            gateway: missing(owners).unwrap_or_else(|| gateway(state, refused)),
+            gateway: missing(owners).unwrap_or_else(|| gateway(namespace, state, refused)),
             route,
             route_stands,
         }
@@ -111,26 +111,55 @@ fn missing(owners: &Owners) -> Option<Said> {
         return None;
     }
     let message = match owners.len() {
-        0 => "ClusterRoles webshell-gateway and webshell-controller are missing, which own all gateways: Kubernetes removes them; \
-              install WebShell's chart or manifests again, and they are made anew",
-        _ => "ClusterRole webshell-gateway is missing: gateways have no rights without it, so no terminal opens, and open ones end after \
-              gateway.apiOutageGrace; make it anew, as by helm upgrade",
+        0 => {
+            "ClusterRoles webshell-gateway and webshell-controller are missing, which own all gateways: Kubernetes removes them; \
+              install WebShell's chart or manifests again, and they are made anew"
+        }
+        _ => {
+            "ClusterRole webshell-gateway is missing: gateways have no rights without it, so no terminal opens, and open ones end after \
+              gateway.apiOutageGrace; make it anew, as by helm upgrade"
+        }
     };
     Some(said(GATEWAY_READY, FALSE, reasons::ROLE_MISSING, message))
 }
 
-fn gateway(state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
-    let refused = refused.iter().find(|(kind, _)| !is_route(*kind));
-    let report = state.children.get(&Kind::Deployment).map(|child| &child.report);
-    let (available, pods_refused) = match report {
-        Some(Report::Deployment { available, trouble, .. }) => (*available, trouble.as_ref()),
-        _ => (false, None),
+fn gateway(namespace: &str, state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
+    let mut gateway = running(namespace, state, refused);
+    let relabelled = |(kind, child): (&Kind, &Child)| {
+        Some(format!("{} {}: {}", kind.name(), build::NAME, child.relabelled.as_ref()?))
     };
+    let relabelled: Vec<_> = state.children.iter().filter_map(relabelled).collect();
+    if !relabelled.is_empty() {
+        let words = "exempt objects of this name from what does that, an admission webhook as a rule";
+        let parts = Some(gateway.message).filter(|message| !message.is_empty()).into_iter();
+        gateway.message = parts.chain(relabelled).chain([words.to_owned()]).collect::<Vec<_>>().join("; ");
+    }
+    gateway
+}
+
+fn running(namespace: &str, state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
+    let report = |kind| state.children.get(&kind).map(|child| &child.report);
+    let (available, stalled, pods_refused) = match report(Kind::Deployment) {
+        Some(Report::Deployment { available, stalled, trouble, .. }) => (*available, *stalled, trouble.as_ref()),
+        _ => (false, false, None),
+    };
+    // Without these a gateway that runs does not do what it should.
+    if let Some((kind, trouble)) = refused.iter().find(|(kind, _)| !is_route(*kind) && *kind != Kind::Deployment) {
+        return said(GATEWAY_READY, FALSE, trouble.reason, refusal(*kind, trouble));
+    }
+    if report(Kind::ConfigMap) == Some(&Report::Root { immutable: true }) {
+        let message = format!(
+            "ConfigMap {} was made immutable, so that settings and portals' keys do not reach the gateway; {}",
+            build::NAME,
+            build::replacement(Kind::ConfigMap, namespace)
+        );
+        return said(GATEWAY_READY, FALSE, reasons::IMMUTABLE, message);
+    }
     // What an earlier pod could not do has been changed since.
     let troubled = state.pods.values().filter(|pod| pod.trouble.is_some());
     let of_pods = || troubled.max_by_key(|pod| pod.created).and_then(|pod| pod.trouble.as_ref()).or(pods_refused);
-    let trouble = match refused {
-        Some((kind, trouble)) => Some((trouble.reason, format!("{} was refused: {}", kind.name(), trouble.message))),
+    let trouble = match refused.iter().find(|(kind, _)| *kind == Kind::Deployment) {
+        Some((kind, trouble)) => Some((trouble.reason, refusal(*kind, trouble))),
         None => of_pods().map(|trouble| (trouble.reason, trouble.message.clone())),
     };
     match trouble {
@@ -139,8 +168,31 @@ fn gateway(state: &Namespace, refused: &[(Kind, Trouble)]) -> Said {
             said(GATEWAY_READY, TRUE, reasons::AVAILABLE, format!("its successor cannot start: {message}"))
         }
         Some((reason, message)) => said(GATEWAY_READY, FALSE, reason, message),
-        None => said(GATEWAY_READY, FALSE, reasons::PROGRESSING, "the gateway's pod is on its way"),
+        None => said(GATEWAY_READY, FALSE, reasons::PROGRESSING, progress(state, stalled)),
     }
+}
+
+/// What a gateway that does not run, for no reason that somebody gives, is waiting for.
+fn progress(state: &Namespace, stalled: bool) -> String {
+    let lost = state.pods.iter().find_map(|(name, pod)| Some((name, pod.lost_with.as_ref()?)));
+    match lost {
+        Some((pod, node)) => format!(
+            "node {node} does not answer any more, and pod {pod} with it; another takes its place once Kubernetes gives the pod up, \
+             after 5 minutes as a rule"
+        ),
+        None if stalled && state.pods.is_empty() => format!(
+            "its Deployment makes no progress, and has no pod with label {}: does an admission webhook change labels of pods?",
+            build::pod_selector()
+        ),
+        None if stalled => {
+            "its pod takes longer than 10 minutes to be ready; kubectl describe pod says more".to_owned()
+        }
+        None => "the gateway's pod is on its way".to_owned(),
+    }
+}
+
+fn refusal(kind: Kind, trouble: &Trouble) -> String {
+    observe::told(&format!("{} was refused", kind.name()), &trouble.message)
 }
 
 fn is_route(kind: Kind) -> bool {
@@ -157,9 +209,9 @@ fn route(
 ) -> (Said, Option<&'static str>) {
     let kind = Kind::of_routes(config.route.kind);
     let report = kind.and_then(|kind| state.children.get(&kind)).map(|child| &child.report);
-    let refusal = refused.iter().find(|(kind, _)| is_route(*kind));
-    let refusal = refusal.map(|(kind, trouble)| format!("{} was refused: {}", kind.name(), trouble.message));
-    if let Some(why) = refusal.as_ref().or(report.and_then(Report::refusal)) {
+    let refused = refused.iter().find(|(kind, _)| is_route(*kind));
+    let refused = refused.map(|(kind, trouble)| refusal(*kind, trouble));
+    if let Some(why) = refused.as_ref().or(report.and_then(Report::refusal)) {
         return (said(ROUTE_READY, FALSE, reasons::NOT_ACCEPTED, why), None);
     }
     let is_accepted = report == Some(&Report::Route(Routed::Accepted));
@@ -303,7 +355,7 @@ fn ready(others: &[Said], (resolved, credentials): &(bool, String)) -> Said {
 }
 
 fn describe(type_: &str, status: &str, reason: &str, message: &str) -> String {
-    format!("{type_} is {status} ({reason}): {message}")
+    observe::told(&format!("{type_} is {status} ({reason})"), message)
 }
 
 #[cfg(test)]

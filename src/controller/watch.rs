@@ -71,14 +71,14 @@ impl Watches {
         let mut requests = SelectAll::new();
         requests.push(namespaces);
 
-        let ours = watcher::Config::default().page_size(PAGE).labels(&build::label_selector());
         let resource = ApiResource::erase::<WebShell>(&());
         let shells = Api::<DynamicObject>::all_with(client.clone(), &resource);
         let all = watcher::Config::default().page_size(PAGE);
         requests.push(follow(shells, all, Source::Shells, cache, move |object| observe::shell(object, &config)));
 
         let pods = Api::<Pod>::all(client.clone());
-        requests.push(follow(pods, ours.clone(), Source::Pods, cache, observe::pod));
+        let gateways = watcher::Config::default().page_size(PAGE).labels(&build::pod_selector());
+        requests.push(follow(pods, gateways, Source::Pods, cache, observe::pod));
 
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), &system_namespace);
         requests.push(follow(config_maps, named(keys::NAME), Source::Keys, cache, keys::observed));
@@ -91,7 +91,7 @@ impl Watches {
         for kind in kinds {
             let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
             let source = Source::Children(kind);
-            requests.push(follow(api, ours.clone(), source, cache, move |object| observe::child(kind, object)));
+            requests.push(follow(api, named(build::NAME), source, cache, move |object| observe::child(kind, object)));
         }
         (store, requests)
     }

@@ -73,6 +73,11 @@ impl ApiServer {
 
     /// A server for one test alone, which needs it all: starting it takes seconds.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(flags: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("webshell-api-server-").tempdir().unwrap().keep();
         let (address, first_port) = own_address();
         let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
@@ -98,6 +103,7 @@ impl ApiServer {
             "--audit-policy-file=audit.yaml --audit-log-path=audit.log".to_owned(),
             // It refuses pods where no controller has made the namespace's ServiceAccount.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
+            flags.join(" "),
         ];
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: tests\n\

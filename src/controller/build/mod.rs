@@ -27,9 +27,10 @@ pub const LABELS: [(&str, &str); 3] = [
     ("app.kubernetes.io/managed-by", "webshell"),
 ];
 
-/// Selects objects of ours by their labels.
-pub fn label_selector() -> String {
-    LABELS.map(|(name, value)| format!("{name}={value}")).join(",")
+/// Selects the gateway's pods, as its Deployment does. Everything else is found by its name, whatever becomes of its labels.
+pub fn pod_selector() -> String {
+    let [(name, value), ..] = LABELS;
+    format!("{name}={value}")
 }
 
 /// Where the pod template is in a Deployment. Another one replaces the pods.
@@ -131,6 +132,12 @@ fn object<const N: usize>(kind: Kind, namespace: &str, owners: Value, content: [
 /// A reference to an owner. It blocks nothing: the garbage collector may take the owner first.
 fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Value {
     json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid})
+}
+
+/// How to have an object made anew that cannot be changed. What it owns stays, and so do sessions.
+pub fn replacement(kind: Kind, namespace: &str) -> String {
+    let name = kind.name().to_lowercase();
+    format!("have it made anew: kubectl delete {name} {NAME} --namespace {namespace} --cascade=orphan")
 }
 
 /// The same object with another field, where there is something to say.

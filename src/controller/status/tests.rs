@@ -38,16 +38,28 @@ fn seen(type_: &'static str, status: &str, reason: &str) -> Seen {
 }
 
 fn child(report: Report) -> Child {
-    Child { uid: "u".into(), terminating: false, ours: Digest::default(), template: None, stored_as: None, report }
+    Child {
+        uid: "u".into(),
+        terminating: false,
+        ours: Digest::default(),
+        template: None,
+        stored_as: None,
+        relabelled: None,
+        report,
+    }
+}
+
+fn pod(created: i64, trouble: Option<Trouble>) -> Pod {
+    Pod { uid: "u".into(), created, trouble, lost_with: None }
 }
 
 fn running() -> Namespace {
-    let deployment = Report::Deployment { available: true, complete: true, trouble: None };
+    let deployment = Report::Deployment { available: true, complete: true, stalled: false, trouble: None };
     Namespace {
         itself: Some(Itself { terminating: false, selected: true }),
         children: [(Kind::Deployment, child(deployment)), (Kind::Ingress, child(Report::Route(Routed::Accepted)))]
             .into(),
-        pods: [("p1".into(), Pod { uid: "u".into(), created: 1, trouble: None })].into(),
+        pods: [("p1".into(), pod(1, None))].into(),
         shells: [("db-1".into(), Arc::new(shell()))].into(),
     }
 }
@@ -116,7 +128,8 @@ fn the_same_status_is_no_change() {
 
 #[test]
 fn the_gateways_trouble_is_the_reason() {
-    let not_available = |trouble| child(Report::Deployment { available: false, complete: false, trouble });
+    let not_available =
+        |trouble| child(Report::Deployment { available: false, complete: false, stalled: false, trouble });
     let mut state = running();
     state.children.insert(Kind::Deployment, not_available(None));
     assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "Progressing");
@@ -126,12 +139,12 @@ fn the_gateways_trouble_is_the_reason() {
     assert_eq!(condition(&quota, GATEWAY_READY), ("False", "QuotaExceeded", "the cause"));
     assert_eq!(condition(&quota, READY), ("False", "NotReady", "GatewayReady is False (QuotaExceeded): the cause"));
 
-    state.pods.insert("p2".into(), Pod { uid: "u".into(), created: 2, trouble: trouble(reasons::IMAGE_PULL) });
+    state.pods.insert("p2".into(), pod(2, trouble(reasons::IMAGE_PULL)));
     assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, "ImagePullFailed");
 
     // Whatever their names are, the newest counts.
     for (name, created, newest) in [("p3", 3, reasons::UNSCHEDULABLE), ("p0", 4, reasons::CRASHING)] {
-        state.pods.insert(name.into(), Pod { uid: "u".into(), created, trouble: trouble(newest) });
+        state.pods.insert(name.into(), pod(created, trouble(newest)));
         assert_eq!(condition(&status(&shell(), &state, &[]), GATEWAY_READY).1, newest);
     }
 
@@ -164,11 +177,75 @@ fn a_gateway_without_its_role_is_not_ready() {
 #[test]
 fn a_successors_trouble_does_not_hide_that_the_gateway_runs() {
     let mut state = running();
-    state.pods.insert("p2".into(), Pod { uid: "u".into(), created: 2, trouble: trouble(reasons::CRASHING) });
+    state.pods.insert("p2".into(), pod(2, trouble(reasons::CRASHING)));
     let status = status(&shell(), &state, &[]);
     let message = "its successor cannot start: the cause";
     assert_eq!(condition(&status, GATEWAY_READY), ("True", "Available", message));
     assert_eq!(condition(&status, READY).0, "True");
+}
+
+#[test]
+fn a_gateway_that_runs_without_what_it_needs_is_not_ready() {
+    let of = |state: &Namespace, refused: &[(Kind, Trouble)]| {
+        let status = status(&shell(), state, refused);
+        let (is, reason, message) = condition(&status, GATEWAY_READY);
+        (format!("{is} {reason}"), message.to_owned())
+    };
+    let refused = [(Kind::NetworkPolicy, trouble(reasons::ADMISSION).unwrap())];
+    let expected = ("False AdmissionDenied".to_owned(), "NetworkPolicy was refused: the cause".to_owned());
+    assert_eq!(of(&running(), &refused), expected);
+
+    let mut state = running();
+    state.children.insert(Kind::ConfigMap, child(Report::Root { immutable: false }));
+    assert_eq!(of(&state, &[]).0, "True Available");
+    state.children.insert(Kind::ConfigMap, child(Report::Root { immutable: true }));
+    let (is, message) = of(&state, &[]);
+    assert_eq!(is, "False Immutable");
+    let way_out = "kubectl delete configmap webshell-gateway --namespace team-a --cascade=orphan";
+    assert!(message.ends_with(way_out), "{message}");
+}
+
+#[test]
+fn a_gateway_on_its_way_says_what_it_waits_for() {
+    let stands = |pods: &[(&str, Pod)], stalled: bool| {
+        let mut state = running();
+        let deployment = Report::Deployment { available: false, complete: false, stalled, trouble: None };
+        state.children.insert(Kind::Deployment, child(deployment));
+        state.pods = pods.iter().map(|(name, pod)| ((*name).into(), pod.clone())).collect();
+        let status = status(&shell(), &state, &[]);
+        let (is, reason, message) = condition(&status, GATEWAY_READY);
+        assert_eq!((is, reason), ("False", "Progressing"));
+        message.to_owned()
+    };
+    let lost = Pod { lost_with: Some("node-7".into()), ..pod(1, None) };
+    assert_eq!(stands(&[("p1", pod(1, None))], false), "the gateway's pod is on its way");
+    let words = stands(&[("p1", lost), ("p2", pod(2, None))], true);
+    assert!(words.starts_with("node node-7 does not answer any more, and pod p1 with it; "), "{words}");
+    assert!(stands(&[], true).contains("no pod with label app.kubernetes.io/name=webshell-gateway"));
+    assert!(stands(&[("p1", pod(1, None))], true).contains("longer than 10 minutes"));
+}
+
+#[test]
+fn a_label_that_was_taken_away_is_told_and_changes_nothing_else() {
+    let mut state = running();
+    let mut service = child(Report::Nothing);
+    service.relabelled = Some("label a was taken away".into());
+    state.children.insert(Kind::Service, service);
+    let status = status(&shell(), &state, &[]);
+    let (is, reason, message) = condition(&status, GATEWAY_READY);
+    assert_eq!((is, reason), ("True", "Available"));
+    assert!(message.starts_with("Service webshell-gateway: label a was taken away; exempt objects"), "{message}");
+    assert_eq!(condition(&status, READY).0, "True");
+}
+
+#[test]
+fn what_has_no_words_ends_without_a_colon() {
+    let mute = Seen { message: "".into(), ..seen(CREDENTIALS_RESOLVED, "False", "NotFound") };
+    let unresolved = status(&Shell { conditions: vec![mute], ..shell() }, &running(), &[]);
+    assert_eq!(condition(&unresolved, READY).2, "CredentialsResolved is False (NotFound)");
+    let refused = [(Kind::Ingress, Trouble { reason: reasons::ADMISSION, message: String::new() })];
+    let refused = status(&shell(), &running(), &refused);
+    assert_eq!(condition(&refused, ROUTE_READY).2, "Ingress was refused");
 }
 
 #[test]
