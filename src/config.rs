@@ -16,6 +16,9 @@ use tracing::Level;
 
 use crate::{api::Duration, telemetry::logs::Format};
 
+/// The name of the portal's Service, and what its pods are labelled by.
+pub const PORTAL: &str = "webshell-portal";
+
 /// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -220,6 +223,9 @@ pub struct GatewaySettings {
     pub origin: String,
     /// The origin of the portal.
     pub portal: String,
+    /// Where the portal is within the cluster, as `host:port`; controllers of earlier releases do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portal_service: Option<String>,
     /// What WebShells may ask for.
     pub policy: Policy,
     /// How long somebody stays logged in.
@@ -321,11 +327,12 @@ impl Config {
         parse(&format!("--config {place}"), &text)
     }
 
-    /// What the gateway of a namespace is told.
-    pub fn gateway_settings(&self, namespace: &str) -> GatewaySettings {
+    /// What the gateway of a namespace is told; the portal is in `system_namespace`.
+    pub fn gateway_settings(&self, namespace: &str, system_namespace: &str) -> GatewaySettings {
         GatewaySettings {
             origin: self.route.origin(namespace),
             portal: self.route.portal_origin(),
+            portal_service: Some(format!("{PORTAL}.{system_namespace}.svc:80")),
             policy: self.policy.clone(),
             login_lifetime: self.login_lifetime,
             api_outage_grace: self.gateway.api_outage_grace,
@@ -417,7 +424,7 @@ mod tests {
     fn what_a_gateway_is_told_reads_back() {
         let text = LEAST.replace("}\nroute", ", log: {format: text, level: debug}}\nroute");
         let config: Config = parse("config", &text).unwrap();
-        let settings = config.gateway_settings("team-a");
+        let settings = config.gateway_settings("team-a", "webshell");
         assert_eq!(settings.log, Log { format: Format::Text, level: Level::DEBUG });
         let text = serde_saphyr::to_string(&settings).unwrap();
         assert_eq!(parse::<GatewaySettings>("gateway.yaml", &text).unwrap(), settings);

@@ -673,6 +673,7 @@ async fn an_empty_cache_removes_nothing() {
     let context = Context {
         config: config::parse("settings", SETTINGS).unwrap(),
         selector: Selector::default(),
+        system_namespace: "webshell".to_owned(),
         cache: Arc::new(Cache::new([], metrics.clone())),
         server: Server::new(tenant.client.clone(), metrics.clone()),
         events: Events::new(tenant.client.clone(), "controller", "Reconcile", "test"),

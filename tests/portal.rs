@@ -11,6 +11,7 @@ mod support {
 
 use std::{net::SocketAddr, sync::Arc};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{ConfigMap, ServiceAccount},
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
     portal::{cookie_of, form},
-    site::{PATIENCE, Reply, Site, allow_many_sockets, exchange, request_text, shell_at},
+    site::{PATIENCE, Reply, Site, allow_many_sockets, demo_shell, exchange, request_text, shell_at},
     waiting::eventually,
 };
 use tokio::{
@@ -35,6 +36,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 use webshell::{
     api::WebShell,
     catalog::Catalog,
@@ -45,6 +47,7 @@ use webshell::{
     },
     portal::{Portal, PortalError},
     rights::lists::BELIEVED,
+    ssh::Demo,
 };
 
 /// A running portal. Dropped, it is gone.
@@ -71,6 +74,11 @@ fn metadata(name: &str) -> ObjectMeta {
 
 /// Lets `account` of namespace `people` connect to the shells of a namespace: to one, or to all.
 async fn share(client: &Client, namespace: &str, shell: Option<&str>, people: &str, account: &str) {
+    share_as("connect", client, namespace, shell, people, account).await;
+}
+
+/// The same by a role of this name.
+async fn share_as(role: &str, client: &Client, namespace: &str, shell: Option<&str>, people: &str, account: &str) {
     let rule = PolicyRule {
         api_groups: Some(vec!["webshell.dev".to_owned()]),
         resources: Some(vec!["webshells/connect".to_owned()]),
@@ -78,7 +86,8 @@ async fn share(client: &Client, namespace: &str, shell: Option<&str>, people: &s
         verbs: vec!["create".to_owned()],
         ..PolicyRule::default()
     };
-    let role = Role { metadata: metadata("connect"), rules: Some(vec![rule]) };
+    let role_name = role;
+    let role = Role { metadata: metadata(role_name), rules: Some(vec![rule]) };
     Api::<Role>::namespaced(client.clone(), namespace).create(&PostParams::default(), &role).await.unwrap();
     let subject = Subject {
         kind: "ServiceAccount".to_owned(),
@@ -88,10 +97,10 @@ async fn share(client: &Client, namespace: &str, shell: Option<&str>, people: &s
     };
     let role_ref = RoleRef {
         kind: "Role".to_owned(),
-        name: "connect".to_owned(),
+        name: role_name.to_owned(),
         api_group: "rbac.authorization.k8s.io".to_owned(),
     };
-    let binding = RoleBinding { metadata: metadata("connect"), role_ref, subjects: Some(vec![subject]) };
+    let binding = RoleBinding { metadata: metadata(role_name), role_ref, subjects: Some(vec![subject]) };
     Api::<RoleBinding>::namespaced(client.clone(), namespace).create(&PostParams::default(), &binding).await.unwrap();
 }
 
@@ -227,6 +236,19 @@ impl Stage {
         let token = token(&self.client, namespace, account, &["webshell.dev"]).await;
         let reply = self.log_in(&token).await;
         assert_eq!(reply.status, 204, "{}", reply.body);
+        cookie_of(&reply)
+    }
+
+    /// Takes somebody who is logged in here to a gateway; the cookie there.
+    async fn log_in_at(&self, gateway: &Site, team: &str, login: &str) -> String {
+        let sent = gateway.get(&format!("/{team}/-/login?shell=db-1"), &[]).await;
+        let authorize = sent.header("location").unwrap().strip_prefix(&self.origin()).unwrap().to_owned();
+        let page = self.get(&authorize, login).await;
+        let (nonce, own) = (cookie_of(&sent), self.origin());
+        let headers = [("Cookie", nonce.as_str()), ("Origin", own.as_str())];
+        let body = form(field(&page.body, "ticket"), "db-1");
+        let reply = gateway.send(&format!("POST /{team}/-/session"), &headers, &body).await;
+        assert_eq!(reply.status, 303, "{}", reply.body);
         cookie_of(&reply)
     }
 
@@ -413,7 +435,7 @@ async fn the_whole_way_leads_from_a_token_to_a_terminal() {
     create_account(&stage.client, &people, "ada").await;
     share(&stage.client, &team, None, &people, "ada").await;
     create_shell(&stage.client, &team, "db-1").await;
-    let trust = Trust::new(&stage.config.gateway_settings(&team), &stage.keys().await).unwrap();
+    let trust = Trust::new(&stage.config.gateway_settings(&team, &stage.namespace), &stage.keys().await).unwrap();
     let told = watch::channel(Arc::new(trust)).1;
     let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone())));
     let mut catalog: Catalog = shell_at("127.0.0.1:9".parse().unwrap());
@@ -465,6 +487,93 @@ async fn the_whole_way_leads_from_a_token_to_a_terminal() {
     let terminal =
         gateway.open(&format!("/{team}/db-1/ws"), &[("Cookie", &session), ("Origin", &gateway_origin)]).await;
     assert_eq!(terminal.status, 101);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: make test builds one"]
+async fn log_out_at_the_portal_reaches_every_gateway() {
+    let stage = Stage::set().await;
+    let server = ApiServer::shared().await;
+    let people = server.namespace().await;
+    for account in ["ada", "ben"] {
+        create_account(&stage.client, &people, account).await;
+    }
+    let (ada, ben) = (stage.cookie(&people, "ada").await, stage.cookie(&people, "ben").await);
+    let demo = Demo::start(&CancellationToken::new()).await.unwrap();
+    let mut gateways = Vec::new();
+    for _ in 0..2 {
+        let team = server.namespace().await;
+        for (role, account) in [("connect-ada", "ada"), ("connect-ben", "ben")] {
+            share_as(role, &stage.client, &team, None, &people, account).await;
+        }
+        create_shell(&stage.client, &team, "db-1").await;
+        stage.sees(&team, "db-1", &ada).await;
+        let trust = Trust::new(&stage.config.gateway_settings(&team, &stage.namespace), &stage.keys().await).unwrap();
+        // The Service's name means nothing outside of a cluster.
+        let service = Some(stage.address.to_string());
+        let told = watch::channel(Arc::new(Trust { service, ..trust })).1;
+        let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone())));
+        let mut catalog = demo_shell(&demo);
+        let (_, mut entry) = catalog.shells.pop_first().unwrap();
+        entry.key = webshell::catalog::ShellKey { namespace: team.clone(), name: "db-1".into() };
+        catalog.shells.insert(entry.key.clone(), entry);
+        gateways.push((Site::start_as(catalog, auth, Origins::told(told)).await, team));
+    }
+    let mut terminals = Vec::new();
+    for (gateway, team) in &gateways {
+        for login in [&ada, &ben] {
+            let cookie = stage.log_in_at(gateway, team, login).await;
+            let origin = stage.route().origin(team);
+            let headers = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
+            let opened = gateway.open(&format!("/{team}/db-1/ws"), &headers).await;
+            assert_eq!(opened.status, 101);
+            let mut socket = ClientBuilder::new().take_over(opened.stream);
+            socket.send(Message::text("echo sum $((40 + 2))\n")).await.unwrap();
+            read_to(&mut socket, "sum 42").await;
+            terminals.push((socket, cookie));
+        }
+    }
+
+    let own = stage.origin();
+    assert_eq!(stage.send("POST /-/logout", &[("Cookie", &ada), ("Origin", &own)], "").await.status, 204);
+    let [(ada_a, cookie_a), (ben_a, ben_cookie), (ada_b, cookie_b), (ben_b, _)] = &mut terminals[..] else { panic!() };
+    for terminal in [ada_a, ada_b] {
+        assert_eq!(read_to(terminal, "never shown").await, Some((4210, "logged-out".to_owned())));
+    }
+    for ((gateway, team), cookie) in gateways.iter().zip([cookie_a, cookie_b]) {
+        assert_eq!(gateway.get(&format!("/{team}/-/session"), &[("Cookie", cookie)]).await.status, 401);
+    }
+    // Nobody else's.
+    let (gateway, team) = &gateways[0];
+    assert_eq!(gateway.get(&format!("/{team}/-/session"), &[("Cookie", ben_cookie)]).await.status, 200);
+    for terminal in [ben_a, ben_b] {
+        terminal.send(Message::text("echo product $((6 * 7))\n")).await.unwrap();
+        assert_eq!(read_to(terminal, "product 42").await, None);
+    }
+
+    // Browsers have no way there.
+    let question = json!({"nonce": "0".repeat(32), "sids": ["0".repeat(32)]}).to_string();
+    assert_eq!(stage.send("POST /-/ended", &[], &question).await.status, 404);
+    let ask = async |body: &str| {
+        let request = request_text("POST /-/ended", &[("Host", "webshell-portal.webshell.svc")], body);
+        exchange(TcpStream::connect(stage.address).await.unwrap(), &request).await.status
+    };
+    assert_eq!(ask(&question).await, 200);
+    assert_eq!(ask("{}").await, 400);
+    assert_eq!(ask(&"x".repeat(65 * 1024)).await, 413);
+}
+
+/// Reads from a raw terminal until something is there; the close where that comes first.
+async fn read_to(socket: &mut WebSocketStream<TcpStream>, wanted: &str) -> Option<(u16, String)> {
+    let mut seen = String::new();
+    while !seen.contains(wanted) {
+        let message = timeout(PATIENCE, socket.next()).await.expect("a message").unwrap().unwrap();
+        if let Some((code, reason)) = message.as_close() {
+            return Some((u16::from(code), reason.to_owned()));
+        }
+        seen.push_str(message.as_text().unwrap_or_default());
+    }
+    None
 }
 
 #[tokio::test]

@@ -286,11 +286,15 @@ async fn a_login_that_took_the_place_of_another_has_its_sessions() {
     for attachment in [&late, &resumed] {
         assert_eq!(wait_for_end(&mut feed(attachment)).await.reason, Reason::LoggedOut);
     }
-    for login in [&earlier, &later, &after] {
-        assert_eq!(open(login).err(), Some(OpenError::LoggedOut), "nobody comes with it after log-out");
+    let again = user("ada");
+    let resume = |login| {
         let client = Ipv4Addr::LOCALHOST.into();
-        let resumed = registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), login, client);
-        assert_eq!(resumed.err(), Some(ResumeError::LoggedOut));
+        registry.resume(&welcome.token, 0, Size::DEFAULT, &shell(), login, client).err()
+    };
+    assert_eq!(resume(&again), Some(ResumeError::LoggedOut), "what was on the screen is shown to no later log-in");
+    for login in [&earlier, &later, &after] {
+        assert_eq!(resume(login), Some(ResumeError::LoggedOut));
+        assert_eq!(open(login).err(), Some(OpenError::LoggedOut), "nobody comes with it after log-out");
     }
 }
 

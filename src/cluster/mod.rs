@@ -282,6 +282,7 @@ pub fn nobody() -> Result<Trust, TrustError> {
     let settings = GatewaySettings {
         origin: "https://gateway.invalid".to_owned(),
         portal: "https://portal.invalid".to_owned(),
+        portal_service: None,
         policy: Policy::default(),
         login_lifetime: crate::api::Duration::from_secs(0),
         api_outage_grace: crate::api::Duration::from_secs(0),

@@ -46,6 +46,7 @@ pub async fn apply(context: &Context, namespace: &str, state: &Namespace) -> Res
     let input = Input {
         config: &context.config,
         namespace,
+        system_namespace: &context.system_namespace,
         shells: state.shells.values().map(Arc::as_ref).collect(),
         keys: keys.as_deref().unwrap_or(NO_KEYS),
         owners: &owners,

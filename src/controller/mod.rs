@@ -196,6 +196,7 @@ impl Controller {
             events: Events::new(client, "controller", "Reconcile", &arguments.pod_name),
             config,
             selector,
+            system_namespace: arguments.namespace.clone(),
             metrics,
             rollouts: Rollouts::default(),
             failures: Failures::default(),

@@ -45,6 +45,8 @@ pub struct Context {
     pub config: Config,
     /// Which namespaces are served.
     pub selector: Selector,
+    /// The namespace of controller and portal.
+    pub system_namespace: String,
     /// What watches have told.
     pub cache: Arc<Cache>,
     /// Where to write.

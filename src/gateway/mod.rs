@@ -126,6 +126,7 @@ impl Gateway {
         let on_loopback = self.listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         if let Auth::Portal(logins) = &self.auth {
             tasks.spawn(endings::follow_keys(Arc::clone(logins), registry.clone(), stop.clone()));
+            tasks.spawn(endings::follow_portal(Arc::clone(logins), registry.clone(), stop.clone()));
         }
         let site = Arc::new(Site {
             auth: self.auth,

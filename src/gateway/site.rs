@@ -58,6 +58,9 @@ const KEY: HeaderName = HeaderName::from_static(KEY_HEADER);
 const MAX_BODY: usize = 8 * 1024;
 const MAX_FORM: usize = ticket::MAX_TICKET + 1024;
 
+/// What makes browsers forget (W3C Clear Site Data); they heed it over TLS and on loopback.
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
 /// The public side of a gateway.
 #[derive(Debug)]
 pub struct Site {
@@ -290,8 +293,14 @@ impl Site {
             self.terminals.registry.log_out(user, "You logged out.");
         }
         let mut answer = http::empty(StatusCode::NO_CONTENT);
+        let headers = answer.headers_mut();
         if let Some(forget) = logged_out.forget {
-            answer.headers_mut().insert(SET_COOKIE, header(forget)?);
+            headers.insert(SET_COOKIE, header(forget)?);
+        }
+        // Pages that are open forget by themselves. Those that are not (closed, and opened again by the browser) cannot. Other gateways
+        // of the same origin have pages of their own there.
+        if !self.auth.shares_origin() {
+            headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"storage\""));
         }
         Ok(answer)
     }

@@ -2,7 +2,7 @@
 //! in a ConfigMap, from which the controller takes them to every gateway.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
@@ -120,11 +120,33 @@ impl Keyring {
     /// # Errors
     /// See [`SigningKey::sign`].
     pub fn sign(&self, order: Order<'_>, now: u64) -> Result<String, SignError> {
+        self.with_current(now, |key| key.sign(order, now))
+    }
+
+    /// Answers a gateway's question, at `now` in seconds since 1970.
+    ///
+    /// # Errors
+    /// See [`SigningKey::tell_ended`].
+    pub fn tell_ended(
+        &self,
+        issuer: &str,
+        question: &[u8],
+        ended: BTreeSet<String>,
+        now: u64,
+    ) -> Result<String, SignError> {
+        self.with_current(now, |key| key.tell_ended(issuer, question, ended))
+    }
+
+    fn with_current<T>(
+        &self,
+        now: u64,
+        sign: impl FnOnce(&SigningKey) -> Result<T, SignError>,
+    ) -> Result<T, SignError> {
         let keys = self.own.lock();
         // The newest whose time has come. There may be none: the clock may have been set back, or have stood still.
         let mut usable = keys.iter().filter(|own| own.signs(now));
         let current = usable.clone().rfind(|own| own.begins <= now).or(usable.next()).or(keys.last());
-        current.ok_or(SignError::Random)?.key.sign(order, now)
+        sign(&current.ok_or(SignError::Random)?.key)
     }
 
     /// Takes over, once, what an earlier process of this pod has left in the ConfigMap. Pods that are gone for good leave theirs until

@@ -31,6 +31,7 @@ use crate::{
         connections::Connections,
         drain::{Shutdown, Signals, SignalsError},
         headers::Reach,
+        limiter::Limiter,
         listen::{ListenError, listen},
         login::{Cookie, Sessions},
         origin::{self, Origins},
@@ -53,6 +54,11 @@ const MAX_CONNECTIONS: usize = 2048;
 /// How many may be logged in at once, and how many times one user.
 const MAX_SESSIONS: usize = 4096;
 const MAX_SESSIONS_OF_ONE: usize = 32;
+
+/// The most questions of gateways at once, and of one address, of which a node may have one only for all its pods. Each takes
+/// milliseconds.
+const MAX_QUESTIONS: usize = 128;
+const MAX_QUESTIONS_OF_ONE: usize = 32;
 
 /// How long requests under way may take to end once it is told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -145,6 +151,7 @@ impl Portal {
             instance: self.pod.clone(),
             sessions: Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE),
             ended: EndedLogins::default(),
+            questions: Limiter::new(MAX_QUESTIONS, MAX_QUESTIONS_OF_ONE),
             tokens: Tokens::new(self.client.clone()),
             access: Access::new(self.client.clone()),
             shells: shells.clone(),

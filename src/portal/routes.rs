@@ -31,6 +31,8 @@ pub enum Route<'a> {
     Asset(&'a str),
     /// The WebSocket that proves a route.
     Ping,
+    /// Which log-ins have ended, for gateways.
+    Ended,
 }
 
 /// For which gateway a browser wants a ticket.
@@ -54,6 +56,7 @@ pub fn parse(path: &str) -> Option<Route<'_>> {
         "/-/shells" => Some(Route::Shells),
         "/-/authorize" => Some(Route::Authorize),
         "/-/ping" => Some(Route::Ping),
+        "/-/ended" => Some(Route::Ended),
         _ => path.strip_prefix("/-/assets/").map(Route::Asset),
     }
 }

@@ -34,6 +34,7 @@ use crate::{
         forwarded,
         headers::Reach,
         http::{self, Answer, BodyError, X_FORWARDED_FOR, single, texts},
+        limiter::Limiter,
         login::{
             Cookie, Sessions,
             sessions::{self, Login},
@@ -46,7 +47,10 @@ use crate::{
     },
     network,
     telemetry::{metrics::HttpMetrics, throttle::Throttle},
-    ticket::{Order, SignError},
+    ticket::{
+        Order, SignError,
+        endings::{MAX_QUESTION, Malformed, Question},
+    },
 };
 
 /// The most bytes of a log-in: the token and its JSON.
@@ -73,6 +77,8 @@ pub struct Site {
     pub sessions: Sessions,
     /// Who was.
     pub ended: EndedLogins,
+    /// Bounds how many gateways ask of them at once.
+    pub questions: Limiter,
     /// Finds out whose tokens are.
     pub tokens: Tokens,
     /// Finds out what they may.
@@ -122,6 +128,10 @@ enum Refusal {
     Undecided(#[from] Undecided),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error(transparent)]
+    Question(#[from] Malformed),
+    #[error("too many ask at once; try again in a moment")]
+    Busy,
     #[error("the portal is at fault; its log says more")]
     Internal,
 }
@@ -169,6 +179,10 @@ impl Site {
         match route {
             Route::LogIn if parts.method == Method::POST => self.log_in(parts, body, &peer).await,
             Route::LogIn => Err(Refusal::Method("POST")),
+            // Through an ingress it comes by the public name.
+            Route::Ended if self.is_public_name(single(&parts.headers, HOST)) => Err(Refusal::NotFound),
+            Route::Ended if parts.method == Method::POST => self.tell_ended(body, &peer).await,
+            Route::Ended => Err(Refusal::Method("POST")),
             Route::LogOut if parts.method == Method::POST => self.log_out(parts),
             Route::LogOut if !is_read => Err(Refusal::Method("GET, HEAD, POST")),
             _ if !is_read => Err(Refusal::Method("GET, HEAD")),
@@ -233,6 +247,20 @@ impl Site {
         Ok(answer)
     }
 
+    fn is_public_name(&self, host: Option<&str>) -> bool {
+        let name = host.unwrap_or_default().split(':').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(&self.route.host)
+    }
+
+    /// Tells a gateway which log-ins have ended. Nobody who does not know their names learns anything.
+    async fn tell_ended(&self, body: Incoming, peer: &Peer) -> Result<Answer, Refusal> {
+        let _permit = self.questions.acquire(peer.address).ok_or(Refusal::Busy)?;
+        let body = http::read(body, MAX_QUESTION).await?;
+        let ended = self.ended.among(&Question::parse(&body)?.sids);
+        let answer = self.keyring.tell_ended(&self.route.portal_origin(), &body, ended, keys::now())?;
+        Ok(http::text(StatusCode::OK, &answer))
+    }
+
     /// Not being logged in is no error here: the page asks this first.
     fn who_am_i(&self, parts: &Parts) -> Result<Answer, Refusal> {
         let user = self.login(parts).map(|login| login.user.name.clone());
@@ -294,10 +322,11 @@ impl Refusal {
             Self::Undecided(Undecided::TooOften) => StatusCode::TOO_MANY_REQUESTS,
             Self::Token(token::Refusal::Busy | token::Refusal::Unavailable(_))
             | Self::Sessions(_)
+            | Self::Busy
             | Self::Undecided(Undecided::Unanswered(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Token(_) | Self::Sign(SignError::TooLarge) => StatusCode::FORBIDDEN,
             Self::Body(error) => error.status(),
-            Self::Path(_) | Self::NoToken | Self::NoWish => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::NoToken | Self::NoWish | Self::Question(_) => StatusCode::BAD_REQUEST,
             Self::Sign(SignError::Random) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

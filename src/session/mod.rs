@@ -209,6 +209,12 @@ impl Session {
         state.ended.is_some() || state.verdict.is_some()
     }
 
+    /// Whether it ended, or must, because its log-in did.
+    fn is_logged_out(&self) -> bool {
+        let state = self.state.lock();
+        state.ended.iter().chain(&state.verdict).any(|ended| ended.reason == Reason::LoggedOut)
+    }
+
     fn subject(&self) -> audit::Subject<'_> {
         audit::Subject { shell: &self.shell, user: &self.user.name, client: self.client }
     }

@@ -92,8 +92,8 @@ pub enum ResumeError {
     /// No such session for this user and shell.
     #[error("this session is over, or was never yours")]
     Unknown,
-    /// The log-in ended meanwhile.
-    #[error("you are logged out: log in again")]
+    /// The log-in that it was opened or last continued by ended, and whoever comes now is not to see what it left.
+    #[error("this session ended with its log-in")]
     LoggedOut,
     /// The client claims bytes that were never sent.
     #[error("resume at {0}, beyond the session's output")]
@@ -259,6 +259,9 @@ impl Registry {
         let known = sessions.by_id.get_mut(&id).ok_or(ResumeError::Unknown)?;
         if known.session.shell != *shell || known.session.user.name != user.name {
             return Err(ResumeError::Unknown);
+        }
+        if known.session.is_logged_out() {
+            return Err(ResumeError::LoggedOut);
         }
         let (attachment, output, input) =
             Attachment::attach(&known.session, received, size).ok_or(ResumeError::Beyond(received))?;

@@ -90,7 +90,6 @@ impl Question {
     /// Says what is wrong with it.
     pub fn parse(json: &[u8]) -> Result<Self, Malformed> {
         let question: Self = serde_json::from_slice(json).map_err(|_| Malformed::Form)?;
-        let is_name = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match question.sids.len() {
             ..=MAX_ASKED if is_name(&question.nonce) && question.sids.iter().all(|sid| is_name(sid)) => Ok(question),
             ..=MAX_ASKED => Err(Malformed::Form),
@@ -114,13 +113,18 @@ impl SigningKey {
     }
 }
 
-/// The log-ins that have ended, by an answer to the question that was sent in these bytes.
+/// Whether a text can be a nonce or the portal's name for a log-in: 32 hexadecimal digits.
+pub fn is_name(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The log-ins that have ended, by an answer (a line) to the question that was sent in these bytes.
 ///
 /// # Errors
 /// Says why the answer is not believed.
 pub fn read_ended(answer: &str, keys: &Keys, issuer: &str, question: &[u8]) -> Result<BTreeSet<String>, Unbelievable> {
     let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Unbelievable::Malformed);
-    let (payload, signature) = answer.split_once('.').ok_or(Unbelievable::Malformed)?;
+    let (payload, signature) = answer.trim_end().split_once('.').ok_or(Unbelievable::Malformed)?;
     let statement: Statement = serde_json::from_slice(&decode(payload)?).map_err(|_| Unbelievable::Malformed)?;
     let key = keys.0.get(&statement.kid).ok_or(Unbelievable::Signature)?;
     let signed = format!("{CONTEXT}{payload}");
@@ -158,7 +162,7 @@ mod tests {
         assert_eq!(asked, sids(&[1, 2]));
         let answer = key.tell_ended(PORTAL, question.as_bytes(), sids(&[2])).unwrap();
         let read = |answer: &str, keys: &Keys, question: &str| read_ended(answer, keys, PORTAL, question.as_bytes());
-        assert_eq!(read(&answer, &keys(&[&key]), &question), Ok(sids(&[2])));
+        assert_eq!(read(&format!("{answer}\n"), &keys(&[&key]), &question), Ok(sids(&[2])));
         // Somebody on the way repeats an answer, or asks for less than the gateway did.
         let again = Question::new(sids(&[1, 2])).unwrap().to_json();
         let less = Question { sids: sids(&[1]), ..Question::parse(question.as_bytes()).unwrap() }.to_json();

@@ -22,7 +22,7 @@ pub fn trust(origin: &str, keys: &[&SigningKey]) -> Arc<Trust> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let keys = Keys::parse(&json!({"keys": keys}).to_string()).unwrap();
     let lifetime = Duration::from_secs(8 * 3600);
-    Arc::new(Trust { origin: origin.parse().unwrap(), portal: PORTAL.parse().unwrap(), lifetime, keys })
+    Arc::new(Trust { origin: origin.parse().unwrap(), portal: PORTAL.parse().unwrap(), lifetime, keys, service: None })
 }
 
 /// The form that the portal's page sends.

@@ -96,7 +96,7 @@ export async function logInWithToken(token: string): Promise<LogIn> {
 }
 
 /** Ends the log-in at a gateway, and the terminals that were opened by it. */
-export function logOut(base: string): Promise<Answer<undefined>> {
+export function endLogIn(base: string): Promise<Answer<undefined>> {
   return ask(`${base}-/session`, { method: 'DELETE' }, async () => {
     forgetKey();
     return undefined;

@@ -33,12 +33,14 @@ export function followLifetime(page: ShellPage, path: string): void {
       forget();
       page.seen();
       page.wake();
+      void page.checkLogIn();
     }
   });
   window.addEventListener('pageshow', (event) => {
     if (!event.persisted) return;
     forget();
     page.networkChanged();
+    void page.checkLogIn();
   });
   window.addEventListener('online', () => page.networkChanged());
   window.addEventListener('beforeunload', (event) => {

@@ -8,7 +8,6 @@ import {
   type Answer,
   type Listing,
   listShells,
-  logOut,
   logOutOfPortal,
   type Place,
   type Session,
@@ -16,6 +15,8 @@ import {
   whoAmI,
 } from './gateway';
 import { loginForm } from './login';
+import { logOut, onLogOut } from './logout';
+import { forgetAll, forgetOthers } from './snapshot';
 
 /** How often the list is asked for while the page is seen, in ms: readiness changes. */
 const REFRESH = 10_000;
@@ -33,6 +34,11 @@ export async function openList(root: HTMLElement, place: Place): Promise<void> {
   const who = await whoAmI(base);
   if (who.kind === 'login' && who.path) return location.replace(who.path);
   const session = who.kind === 'ok' ? who.value : undefined;
+  if (session?.user) forgetOthers(base, session.user);
+  onLogOut(base, () => {
+    forgetAll(base);
+    location.reload();
+  });
   const main = el('main', { class: 'list' });
   root.replaceChildren(main);
   if (session?.tokenAudience && !session.user) return loginForm(main, session.tokenAudience);
@@ -70,7 +76,8 @@ function leaving(main: HTMLElement, user: string): void {
     el(
       'p',
       {},
-      `You are still logged in at the portal as ${user}: a shell that you open asks for no token until then.`,
+      `You are still logged in at the portal as ${user}: a shell that you open asks for no token until then. ` +
+        'Logging out here ends your open shells in all namespaces, too.',
     ),
     el('div', { class: 'actions' }, out, el('a', { href: '/' }, 'Stay logged in')),
   );

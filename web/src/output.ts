@@ -12,6 +12,9 @@ const CLEAN_UP =
 /** Ends any sequence, forgets everything, and says so. */
 const START_OVER = '\x18\x1bc\x1b[2m— earlier output is gone —\x1b[22m\r\n';
 
+/** Ends any sequence and forgets everything. */
+const WIPE = '\x18\x1bc';
+
 /** The output stream of one session after another. */
 export class Output {
   private cutter = new Utf8Cutter();
@@ -35,11 +38,15 @@ export class Output {
     return this.scanner.tail;
   }
 
-  /** Draws the screen as it was before a reload. */
-  async restore(screen: string, tail: Uint8Array<ArrayBuffer>): Promise<void> {
-    this.terminal.write(screen);
+  /** Draws the screen as it was before a reload; `drawn` is called before anything is written after it. */
+  restore(screen: string, tail: Uint8Array<ArrayBuffer>, drawn: () => void): void {
+    this.terminal.write(screen, drawn);
     this.write(tail, () => {});
-    await new Promise<void>((done) => this.terminal.write('', done));
+  }
+
+  /** Leaves nothing to see. */
+  wipe(): void {
+    this.begin(WIPE);
   }
 
   /** A new session begins on the same terminal. */

@@ -88,11 +88,7 @@ export class SettingsStore {
   /** Changes some settings and keeps them. */
   change(part: Partial<Settings>): void {
     this.set({ ...this.value, ...part });
-    try {
-      localStorage.setItem(KEY, JSON.stringify(this.value));
-    } catch {
-      // Storage is switched off or full: they hold for this page.
-    }
+    writeStorage(JSON.stringify(this.value));
   }
 
   /** Calls back now and at each change. */
@@ -104,6 +100,22 @@ export class SettingsStore {
   private set(value: Settings): void {
     this.value = value;
     for (const listener of this.listeners) listener(value);
+  }
+}
+
+/** Does something that empties the storage, and leaves a person's settings there. */
+export async function keepingSettings<Value>(action: () => Promise<Value>): Promise<Value> {
+  const kept = readStorage();
+  const value = await action();
+  if (kept !== null) writeStorage(kept);
+  return value;
+}
+
+function writeStorage(json: string): void {
+  try {
+    localStorage.setItem(KEY, json);
+  } catch {
+    // Storage is switched off or full: they hold for this page.
   }
 }
 

@@ -11,6 +11,7 @@ import { Header } from './header';
 import type { Action } from './keys';
 import { followLifetime } from './lifetime';
 import { keyOffers } from './loginkey';
+import { onLogOut, tellLogOut } from './logout';
 import { ModeTracker } from './modes';
 import { Notices } from './notices';
 import { Output } from './output';
@@ -19,11 +20,14 @@ import { canLockKeys, openPreferences, toggleFullScreen } from './preferences';
 import { type Prompt, SUBPROTOCOL, type Welcome } from './protocol';
 import { SearchBar } from './searchbar';
 import { FONT_SIZE, type SettingsStore } from './settings';
-import { type Snapshot, serializeScreen, take } from './snapshot';
+import { forgetAll, forgetOthers, type Snapshot, serializeScreen, take } from './snapshot';
 import { isLive, isOver, type Status, takesInput } from './status';
 import { copyText, createTerminal, showTerminal, sizeOf, terminalOptions, type View } from './terminal';
 import { onSystemTheme } from './themes';
 import { cleanTitle, windowTitle } from './title';
+
+/** How often it is asked, while nothing is open, who is logged in, in ms. */
+const CHECK_LOGIN = 10_000;
 
 /** A place that is a shell. */
 type ShellPlace = Place & { readonly shell: NonNullable<Place['shell']> };
@@ -53,15 +57,19 @@ export class ShellPage {
   private readonly name: string;
   private connection: Connection | undefined;
   private clipboardWrite = false;
+  /** Whose session the screen is of, as far as it is known. */
+  private user: string | undefined;
   private dialog: { readonly id: number; readonly element: HTMLDialogElement } | undefined;
   private title = '';
   private rang = false;
   private fitting = false;
+  private restoring = false;
 
   constructor(
     private readonly place: ShellPlace,
     private readonly settings: SettingsStore,
-    private readonly snapshot: Snapshot | undefined,
+    /** What is to be shown again once the gateway lets this page go on with the session. */
+    private snapshot: Snapshot | undefined,
   ) {
     const { namespace, name } = place.shell;
     this.name = `${namespace}/${name}`;
@@ -69,7 +77,7 @@ export class ShellPage {
     this.view = createTerminal(settings.current, size, () => this.clipboardWrite);
     this.modes = new ModeTracker(this.view.terminal);
     this.output = new Output(this.view.terminal);
-    this.setTitle(snapshot?.title ?? '');
+    this.setTitle('');
     this.searchBar = new SearchBar(this.view.search, () => this.focus());
     this.panel = new Panel({
       reconnect: () => this.reconnect(),
@@ -90,7 +98,6 @@ export class ShellPage {
   /** Shows the page and opens the session, or goes on with the one before a reload. */
   async open(root: HTMLElement): Promise<void> {
     const { terminal } = this.view;
-    if (this.snapshot) await this.output.restore(this.snapshot.screen, this.snapshot.tail);
     const stage = el('div', { class: 'stage' }, this.host, this.searchBar.element, this.panel.element);
     root.replaceChildren(this.header.element, this.notices.element, stage);
     showTerminal(terminal, this.host);
@@ -101,12 +108,20 @@ export class ShellPage {
     setInterval(() => {
       if (this.status.kind === 'waiting') this.showStatus();
     }, 500);
+    onLogOut(this.place.base, () => {
+      // Where the gateway can tell that this session's log-in ended, it does; it may have been another's.
+      if (this.status.kind !== 'connected' && this.status.kind !== 'connecting') this.wipe();
+    });
+    setInterval(() => {
+      if (!document.hidden) void this.checkLogIn();
+    }, CHECK_LOGIN);
   }
 
   /** What to keep over a reload; undefined when there is no session. */
   keep(): Snapshot | undefined {
     const kept = this.connection?.keep();
     if (!kept) return undefined;
+    if (this.snapshot) return { ...this.snapshot, kept };
     const { terminal, serializer } = this.view;
     const screen = serializeScreen(terminal, serializer, this.settings.current.scrollback) + this.modes.serialize();
     return { kept, cols: terminal.cols, rows: terminal.rows, screen, tail: this.output.tail, title: this.title };
@@ -116,6 +131,16 @@ export class ShellPage {
   reconnect(): void {
     this.connection?.reconnect();
     this.focus();
+  }
+
+  /** While nothing is open, nobody tells that the log-in ended: what is on the screen must not outlive it. */
+  async checkLogIn(): Promise<void> {
+    if (takesInput(this.status)) return;
+    const who = await whoAmI(this.place.base);
+    if (takesInput(this.status)) return;
+    const isAnother = who.kind === 'ok' && this.user !== undefined && who.value.user !== this.user;
+    if (isAnother || (who.kind === 'login' && who.path)) this.wipe();
+    if (who.kind === 'login' && who.path) this.setStatus(who);
   }
 
   /** The network, or the person, is back: no reason to wait any longer. */
@@ -194,6 +219,10 @@ export class ShellPage {
   private welcomed(welcome: Welcome, lost: boolean): void {
     this.clipboardWrite = welcome.clipboardWrite;
     this.notices.clear(['idle', 'draining']);
+    void this.learnUser();
+    const { snapshot } = this;
+    this.snapshot = undefined;
+    if (snapshot && welcome.resumed) this.restore(snapshot);
     if (!lost) return;
     this.output.skip();
     this.modes.reset();
@@ -201,6 +230,36 @@ export class ShellPage {
     const size = sizeOf(this.view.terminal);
     this.connection?.resize({ ...size, rows: Math.max(1, size.rows - 1) });
     this.connection?.resize(size);
+  }
+
+  /** Shows what was there before a reload, at the size that it had then. */
+  private restore({ screen, tail, cols, rows, title }: Snapshot): void {
+    const { terminal, fit } = this.view;
+    this.setTitle(title);
+    this.restoring = true;
+    terminal.resize(cols, rows);
+    this.output.restore(screen, tail, () => {
+      fit.fit();
+      this.restoring = false;
+    });
+  }
+
+  private async learnUser(): Promise<void> {
+    const who = await whoAmI(this.place.base);
+    if (who.kind !== 'ok' || !who.value.user) return;
+    this.user ??= who.value.user;
+    forgetOthers(this.place.base, who.value.user);
+  }
+
+  /** The log-in ended: what is here is not for whoever looks now. */
+  private wipe(): void {
+    forgetAll(this.place.base);
+    this.snapshot = undefined;
+    this.dialog?.element.close('superseded');
+    this.notices.clear();
+    this.output.wipe();
+    this.modes.reset();
+    this.setTitle('');
   }
 
   private setStatus(status: Status): void {
@@ -213,6 +272,10 @@ export class ShellPage {
     }
     if (status.kind === 'connected' || isOver(status)) this.dialog?.element.close('superseded');
     if (isOver(status)) this.notices.clear();
+    if (status.kind === 'ended' && status.ended.reason === 'logged-out') {
+      this.wipe();
+      tellLogOut(this.place.base);
+    }
     this.showStatus();
     // The session is kept over the way there and back, as over a reload.
     if (status.kind === 'login' && status.path) location.replace(`${status.path}?shell=${this.place.shell.name}`);
@@ -328,7 +391,9 @@ export class ShellPage {
       });
     };
     fit.fit();
-    terminal.onResize(() => this.connection?.resize(sizeOf(terminal)));
+    terminal.onResize(() => {
+      if (!this.restoring) this.connection?.resize(sizeOf(terminal));
+    });
     new ResizeObserver(refit).observe(this.host);
     const followZoom = () => {
       const zoom = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);

@@ -1,4 +1,5 @@
-// What the page keeps in session storage over a reload: the session, the screen, and where both stand.
+// What the page keeps in session storage over a reload: the session, the screen, and where both stand. It is shown to whom the
+// gateway lets go on with the session, and to nobody else.
 
 import type { SerializeAddon } from '@xterm/addon-serialize';
 import type { IBufferCell, Terminal } from '@xterm/xterm';
@@ -79,6 +80,27 @@ export function take(path: string): Snapshot | undefined {
 export function forget(path: string): void {
   try {
     sessionStorage.removeItem(keyOf(path));
+  } catch {
+    // Storage is switched off: there is nothing to forget.
+  }
+}
+
+/** Forgets the snapshots of all paths below `base`. */
+export function forgetAll(base: string): void {
+  try {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith(keyOf(base))) sessionStorage.removeItem(key);
+  } catch {
+    // Storage is switched off: there is nothing to forget.
+  }
+}
+
+/** Forgets the snapshots below `base` unless they are this user's, as far as this tab knows. */
+export function forgetOthers(base: string, user: string): void {
+  try {
+    const key = `webshell.user:${base}`;
+    const before = sessionStorage.getItem(key);
+    if (before !== null && before !== user) forgetAll(base);
+    sessionStorage.setItem(key, user);
   } catch {
     // Storage is switched off: there is nothing to forget.
   }

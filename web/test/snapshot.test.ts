@@ -34,7 +34,8 @@ class Page {
     const page = new Page();
     const terminal = this.terminal as unknown as BrowserTerminal;
     const screen = serializeScreen(terminal, this.serializer, 100) + this.modes.serialize();
-    await page.output.restore(screen, this.output.tail);
+    page.output.restore(screen, this.output.tail, () => {});
+    await new Promise<void>((done) => page.terminal.write('', done));
     return page;
   }
 

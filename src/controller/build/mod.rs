@@ -51,6 +51,8 @@ pub struct Input<'a> {
     pub config: &'a Config,
     /// The namespace.
     pub namespace: &'a str,
+    /// The namespace of controller and portal.
+    pub system_namespace: &'a str,
     /// Its WebShells.
     pub shells: Vec<&'a Shell>,
     /// The portals' public keys, as a JSON Web Key Set.
@@ -64,7 +66,7 @@ pub struct Input<'a> {
 /// # Errors
 /// When the settings cannot be written as YAML. None are expected.
 pub fn root(input: &Input<'_>) -> Result<Value, serde_saphyr::ser::Error> {
-    let settings = serde_saphyr::to_string(&input.config.gateway_settings(input.namespace))?;
+    let settings = serde_saphyr::to_string(&input.config.gateway_settings(input.namespace, input.system_namespace))?;
     let owners = input.owners.iter();
     let owners = owners.map(|(role, uid)| owner("rbac.authorization.k8s.io/v1", "ClusterRole", role.name(), uid));
     let data = json!({"gateway.yaml": settings, "keys.json": input.keys});
@@ -91,9 +93,8 @@ pub fn objects(input: &Input<'_>, root_uid: &str) -> Vec<(Kind, Option<Value>)> 
                 Some(object(kind, namespace, owners(), [("automountServiceAccountToken", json!(false))]))
             }
             Kind::RoleBinding => Some(object(kind, namespace, owners(), role_binding(namespace))),
-            Kind::NetworkPolicy => {
-                network_policy::spec(config, &targets(&input.shells)).and_then(|spec| make(kind, spec))
-            }
+            Kind::NetworkPolicy => network_policy::spec(config, input.system_namespace, &targets(&input.shells))
+                .and_then(|spec| make(kind, spec)),
             Kind::Service => make(kind, service()),
             Kind::Ingress if config.route.kind == RouteKind::Ingress => {
                 make_route(kind, route::ingress(&config.route, namespace))
@@ -205,6 +206,7 @@ mod tests {
         let input = Input {
             config: &config,
             namespace: "team-a",
+            system_namespace: "webshell",
             shells: shells.iter().collect(),
             keys: r#"{"keys":[]}"#,
             owners: &[(Owner::Gateway, "role-uid".into()), (Owner::Controller, "other-uid".into())].into(),

@@ -10,22 +10,26 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, HTTP, selector};
 use crate::{
-    config::{Config, NetworkPolicy},
+    config::{self, Config, NetworkPolicy},
     controller::state::Target,
 };
 
 /// Where API servers listen: as a Service, and behind it, where policies look.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
+/// Where the portal's pods listen.
+const PORTAL_PORT: u16 = 8080;
+
 /// Where a Service that leads out of the namespace mostly leads. Where it leads elsewhere the gateway says so, which reads it.
 const SSH: u16 = 22;
 
 /// The spec of the NetworkPolicy, unless there is to be none.
-pub(super) fn spec(config: &Config, targets: &[&Target]) -> Option<Value> {
+pub(super) fn spec(config: &Config, system_namespace: &str, targets: &[&Target]) -> Option<Value> {
     let leads_by_service = targets.iter().any(|target| matches!(target, Target::Service { .. }));
     let mut egress = vec![
         json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}),
         json!({"ports": tcp(API_SERVER_PORTS)}),
+        portal(system_namespace),
     ];
     match config.network_policy {
         NetworkPolicy::Off => return None,
@@ -60,6 +64,17 @@ fn ingress(config: &Config) -> Vec<Value> {
         rules.push(json!({"ports": [{"port": ADMIN, "protocol": "TCP"}], "from": config.scrapers}));
     }
     rules
+}
+
+/// The portal's pods, which are asked who logged out there.
+fn portal(namespace: &str) -> Value {
+    json!({
+        "ports": tcp([PORTAL_PORT]),
+        "to": [{
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": config::PORTAL}},
+        }],
+    })
 }
 
 /// A rule for each port, with the addresses that are reached on it.
@@ -97,9 +112,9 @@ mod tests {
     fn egress(mode: &str, targets: &[Target]) -> Vec<Value> {
         let text = format!("gateway: {{image: i}}\nroute: {{kind: None, mode: Path, host: h}}\nnetworkPolicy: {mode}");
         let config = config::parse("config", &text).unwrap();
-        let spec = spec(&config, &targets.iter().collect::<Vec<_>>()).unwrap();
-        // DNS and the API server are always there.
-        spec["egress"].as_array().unwrap().iter().skip(2).cloned().collect()
+        let spec = spec(&config, "webshell", &targets.iter().collect::<Vec<_>>()).unwrap();
+        // DNS, the API server and the portal are always there.
+        spec["egress"].as_array().unwrap().iter().skip(3).cloned().collect()
     }
 
     fn host(host: &str, port: u16) -> Target {
@@ -133,6 +148,22 @@ mod tests {
             [json!({"ports": [{"port": 22, "protocol": "TCP"}, {"port": 2222, "protocol": "TCP"}]})]
         );
         assert!(egress("ports", &[]).is_empty());
+    }
+
+    #[test]
+    fn the_portal_can_always_be_asked() {
+        for mode in ["ports", "strict"] {
+            let text =
+                format!("gateway: {{image: i}}\nroute: {{kind: None, mode: Path, host: h}}\nnetworkPolicy: {mode}");
+            let spec = spec(&config::parse("config", &text).unwrap(), "webshell", &[]).unwrap();
+            assert!(spec["egress"].as_array().unwrap().contains(&json!({
+                "ports": [{"port": 8080, "protocol": "TCP"}],
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "webshell"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "webshell-portal"}},
+                }],
+            })));
+        }
     }
 
     #[test]

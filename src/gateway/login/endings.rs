@@ -1,15 +1,65 @@
-//! Ends log-ins that hang on something that is no more, and the terminals that were opened by them.
+//! Ends log-ins that hang on something that is no more, and the terminals that were opened by them: a key that was withdrawn, a log-in
+//! at the portal that ended.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, StatusCode,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::PortalLogins;
-use crate::{session::Registry, user::User};
+use crate::{
+    gateway::http::{self, BodyError},
+    session::Registry,
+    ticket::{
+        SignError,
+        endings::{MAX_ANSWER, MAX_ASKED, Question, Unbelievable, read_ended},
+    },
+    user::User,
+};
 
-/// What users are told whose log-in's key was withdrawn.
+/// How often the portal is asked, and how long it may take to answer: a log-out there reaches here within 10 s.
+const PERIOD: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Where the portal answers.
+const PATH: &str = "/-/ended";
+
+/// What users are told.
 const WITHDRAWN: &str = "The key that vouched for your log-in was withdrawn: log in again.";
+const LOGGED_OUT: &str = "You logged out at the portal.";
+
+/// Why the portal's answer is not known.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error("no connection: {0}")]
+    Connect(#[from] io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("it answers with HTTP status {0}")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("no answer within {} s", LIMIT.as_secs())]
+    Late,
+    #[error(transparent)]
+    Unbelievable(#[from] Unbelievable),
+    #[error(transparent)]
+    Random(#[from] SignError),
+    #[error("its address is malformed: {0}")]
+    Address(#[from] hyper::http::Error),
+}
 
 /// Ends log-ins whose key is withdrawn, until it is stopped.
 pub async fn follow_keys(logins: Arc<PortalLogins>, registry: Registry, stop: CancellationToken) {
@@ -18,6 +68,64 @@ pub async fn follow_keys(logins: Arc<PortalLogins>, registry: Registry, stop: Ca
         trust.mark_unchanged();
         end(&registry, &logins.end_withdrawn(), WITHDRAWN);
     }
+}
+
+/// Ends log-ins that hang on one that ended at the portal, until it is stopped. While the portal is silent, all stay.
+pub async fn follow_portal(logins: Arc<PortalLogins>, registry: Registry, stop: CancellationToken) {
+    let mut is_silent = false;
+    while stop.run_until_cancelled(sleep(PERIOD)).await.is_some() {
+        let asked = stop.run_until_cancelled(ask_of_all(&logins)).await;
+        match asked {
+            None => return,
+            Some(Ok(ended)) => {
+                end(&registry, &logins.end(&ended), LOGGED_OUT);
+                if std::mem::take(&mut is_silent) {
+                    info!("the portal says again who logged out there");
+                }
+            }
+            Some(Err(error)) if !is_silent => {
+                is_silent = true;
+                warn!(%error, "the portal does not say who logged out there; all log-ins stay until it does");
+            }
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+/// The portal's log-ins that ended, of all that log-ins here hang on.
+async fn ask_of_all(logins: &PortalLogins) -> Result<BTreeSet<String>, AskError> {
+    // Controllers of earlier releases do not say where the portal is.
+    let Some(service) = logins.trust().borrow().service.clone() else { return Ok(BTreeSet::new()) };
+    let (mut left, mut ended) = (logins.sids().into_iter().peekable(), BTreeSet::new());
+    while left.peek().is_some() {
+        let question = Question::new(left.by_ref().take(MAX_ASKED).collect())?.to_json();
+        let answer = timeout(LIMIT, ask(&service, question.clone())).await.map_err(|_| AskError::Late)??;
+        let trust = logins.trust().borrow().clone();
+        let issuer = trust.portal.to_string();
+        ended.append(&mut read_ended(&answer, &trust.keys, &issuer, question.as_bytes())?);
+    }
+    Ok(ended)
+}
+
+/// Asks once, on a connection of its own: whoever answers then may be another portal.
+async fn ask(service: &str, question: String) -> Result<String, AskError> {
+    let stream = TcpStream::connect(service).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(PATH)
+        .header(HOST, service)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(question)))?;
+    let exchange = async move {
+        let answer = sender.send_request(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(AskError::Status(answer.status()));
+        }
+        Ok(http::read(answer.into_body(), MAX_ANSWER).await?)
+    };
+    let (answer, _) = tokio::join!(exchange, connection);
+    String::from_utf8(answer?.to_vec()).map_err(|_| Unbelievable::Malformed.into())
 }
 
 fn end(registry: &Registry, ended: &[Arc<User>], message: &str) {

@@ -55,6 +55,14 @@ impl Auth {
         }
     }
 
+    /// Whether other gateways have pages at the same origin.
+    pub fn shares_origin(&self) -> bool {
+        match self {
+            Self::None(_) | Self::Printed(_) => false,
+            Self::Portal(logins) => logins.shares_origin(),
+        }
+    }
+
     /// Ends the log-ins that the `Cookie` headers name, with this key beside them.
     pub fn log_out<'a>(&self, cookies: impl Iterator<Item = &'a str>, key: Option<&str>) -> LoggedOut {
         match self {

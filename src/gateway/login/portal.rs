@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::GatewaySettings,
     gateway::origin::{self, Origin},
-    ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher},
+    ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher, endings::is_name},
     user::User,
 };
 
@@ -49,6 +49,8 @@ pub struct Trust {
     pub lifetime: Duration,
     /// The portal's keys.
     pub keys: Keys,
+    /// Where to ask the portal who logged out there, as `host:port`.
+    pub service: Option<String>,
 }
 
 /// Why settings cannot be used.
@@ -141,6 +143,7 @@ impl Trust {
             portal: parse("portal", &settings.portal)?,
             lifetime: settings.login_lifetime.get(),
             keys: Keys::parse(keys)?,
+            service: settings.portal_service.clone(),
         })
     }
 
@@ -167,6 +170,13 @@ impl PortalLogins {
     /// Its own pages' origin.
     pub fn origin(&self) -> Origin {
         self.trust.borrow().origin.clone()
+    }
+
+    /// Whether other gateways have pages at the same origin: it is not called after this one's namespace.
+    pub fn shares_origin(&self) -> bool {
+        let origin = self.origin().to_string();
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        !host.strip_prefix(&self.namespace).is_some_and(|rest| rest.starts_with('.'))
     }
 
     /// The portal.
@@ -243,7 +253,11 @@ impl PortalLogins {
         let replaced =
             |login: &Weak<User>| opened.replaced.iter().any(|other| Arc::as_ptr(&other.user) == login.as_ptr());
         vouched.retain(|known| known.login.strong_count() > 0 && !replaced(&known.login));
-        vouched.push(Vouched { login: Arc::downgrade(&opened.login.user), voucher, sid: claims.sid });
+        vouched.push(Vouched {
+            login: Arc::downgrade(&opened.login.user),
+            voucher,
+            sid: claims.sid.filter(|sid| is_name(sid)),
+        });
         Ok(opened)
     }
 
@@ -333,7 +347,7 @@ mod tests {
     fn trust(origin: &str, known: &[&SigningKey]) -> Arc<Trust> {
         let lifetime = Duration::from_secs(8 * 3600);
         let (origin, portal) = (origin.parse().unwrap(), PORTAL.parse().unwrap());
-        Arc::new(Trust { origin, portal, lifetime, keys: keys(known) })
+        Arc::new(Trust { origin, portal, lifetime, keys: keys(known), service: None })
     }
 
     struct Browser {
