@@ -437,7 +437,7 @@ async fn the_whole_way_leads_from_a_token_to_a_terminal() {
     create_shell(&stage.client, &team, "db-1").await;
     let trust = Trust::new(&stage.config.gateway_settings(&team, &stage.namespace), &stage.keys().await).unwrap();
     let told = watch::channel(Arc::new(trust)).1;
-    let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone())));
+    let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone()).unwrap()));
     let mut catalog: Catalog = shell_at("127.0.0.1:9".parse().unwrap());
     let (_, mut entry) = catalog.shells.pop_first().unwrap();
     entry.key = webshell::catalog::ShellKey { namespace: team.clone(), name: "db-1".into() };
@@ -512,7 +512,7 @@ async fn log_out_at_the_portal_reaches_every_gateway() {
         // The Service's name means nothing outside of a cluster.
         let service = Some(stage.address.to_string());
         let told = watch::channel(Arc::new(Trust { service, ..trust })).1;
-        let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone())));
+        let auth = Auth::Portal(Arc::new(PortalLogins::new(team.clone(), told.clone()).unwrap()));
         let mut catalog = demo_shell(&demo);
         let (_, mut entry) = catalog.shells.pop_first().unwrap();
         entry.key = webshell::catalog::ShellKey { namespace: team.clone(), name: "db-1".into() };

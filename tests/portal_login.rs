@@ -58,7 +58,7 @@ impl Stage {
         let key = SigningKey::generate().unwrap();
         // The sender may go: what it sent stays.
         let told = watch::channel(trust(GATEWAY, &[&key])).1;
-        let auth = Auth::Portal(Arc::new(PortalLogins::new("demo".to_owned(), told.clone())));
+        let auth = Auth::Portal(Arc::new(PortalLogins::new("demo".to_owned(), told.clone()).unwrap()));
         let site = Site::start_as(catalog, auth, Origins::told(told)).await;
         Self { site, key }
     }
@@ -191,6 +191,29 @@ async fn a_ticket_works_once_for_one_browser_at_one_gateway() {
     assert_eq!(large.status, 413);
     let metrics = stage.site.admin("/metrics").await.body;
     assert!(metrics.contains("webshell_logins_total{outcome=\"accepted\"} 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_login_that_comes_back_to_another_pod_begins_again_there() {
+    let (old, new) = (Stage::set().await, Stage::set().await);
+    let visit = old.depart().await;
+    let reply = new.post(&visit, PORTAL, &old.sign("demo", &visit.nonce)).await;
+    assert_eq!((reply.status, reply.header("location")), (303, Some("/demo/-/login?shell=terminal")), "{}", reply.body);
+    assert_eq!(reply.header("set-cookie"), None);
+    // It may go to and fro for a while, and then says so.
+    let mut visit = visit;
+    for pod in [&new, &old, &new] {
+        let sent = pod.site.get("/demo/-/login?shell=terminal", &[("Cookie", &visit.cookie)]).await;
+        let nonce = sent.header("location").unwrap().split_once("&nonce=").unwrap().1.to_owned();
+        assert_ne!(nonce, visit.nonce);
+        visit = Visit { cookie: cookie_of(&sent), nonce };
+    }
+    let reply = old.post(&visit, PORTAL, &old.sign("demo", &visit.nonce)).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.body.contains("at another pod") && reply.body.contains("href=\"/demo/-/login?shell=terminal\""));
+    // Where it was sent last, it arrives.
+    let reply = new.post(&visit, PORTAL, &new.sign("demo", &visit.nonce)).await;
+    assert_eq!((reply.status, reply.header("location")), (303, Some("/demo/terminal/")), "{}", reply.body);
 }
 
 #[tokio::test]

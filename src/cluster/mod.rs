@@ -71,6 +71,9 @@ pub enum ClusterError {
     /// Nobody can be believed, a fault of the program.
     #[error("log-in cannot be set up: {0}")]
     Trust(#[from] TrustError),
+    /// There is nothing to make secrets of.
+    #[error("the system has no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
 }
 
 /// A gateway in a cluster, ready to run.
@@ -126,7 +129,7 @@ pub async fn run(arguments: cli::Gateway, logs: Logs) -> Result<(), ClusterError
     let trust = watch::Sender::new(Arc::new(nobody()?));
     let cluster = Cluster {
         client,
-        auth: Auth::Portal(Arc::new(PortalLogins::new(arguments.namespace.clone(), trust.subscribe()))),
+        auth: Auth::Portal(Arc::new(PortalLogins::new(arguments.namespace.clone(), trust.subscribe())?)),
         origins: Origins::told(trust.subscribe()),
         namespace: arguments.namespace,
         pod: arguments.pod_name,

@@ -28,7 +28,7 @@ use super::{
     headers::Reach,
     http::{self, Answer, X_FORWARDED_FOR, single, texts},
     list,
-    login::{Auth, PortalLogins, printed::Redeemed, sessions::LoggedIn},
+    login::{self, Auth, PortalLogins, printed::Redeemed, sessions::LoggedIn},
     origin::{self, Origins},
     page, path,
     ping::Pings,
@@ -273,10 +273,14 @@ impl Site {
         let form = std::str::from_utf8(&body).unwrap_or_default();
         let shell = shell_name(form);
         let redeemed = logins.redeem(field(form, "ticket").unwrap_or_default(), texts(&parts.headers, COOKIE)).await;
+        let begin = || format!("{}{}", logins.login_path(), shell_query(shell));
+        if redeemed == Err(login::portal::Refusal::Again) {
+            return http::redirect(StatusCode::SEE_OTHER, begin()).ok_or(Refusal::Internal);
+        }
         self.metrics.login(redeemed.is_ok());
         let logged_in = redeemed.map_err(|reason| {
             self.tell_of_refusal(self.client(parts, peer), reason.cause(), &reason);
-            Refusal::LogIn(reason, format!("{}{}", logins.login_path(), shell_query(shell)))
+            Refusal::LogIn(reason, begin())
         })?;
         let shell = shell.map(|name| format!("{name}/")).unwrap_or_default();
         let location = format!("/{}/{shell}", logins.namespace());

@@ -106,7 +106,7 @@ impl Place {
         let mut origins = Origins::new(address, false, Vec::new());
         if options.portal {
             let trust = watch::Sender::new(Arc::new(nobody().unwrap()));
-            auth = Auth::Portal(Arc::new(PortalLogins::new(place.namespace.clone(), trust.subscribe())));
+            auth = Auth::Portal(Arc::new(PortalLogins::new(place.namespace.clone(), trust.subscribe()).unwrap()));
             origins = Origins::told(trust.subscribe());
             tokio::spawn(believe(root.subscribe(), trust));
         }

@@ -129,7 +129,7 @@ mod tests {
     fn the_admin_port_is_for_scrapers_alone() {
         let ingress = |more: &str| {
             let text = format!("{{gateway: {{image: i}}, route: {{kind: None, mode: Path, host: h}}, {more}}}");
-            spec(&config::parse("config", &text).unwrap(), &[]).unwrap()["ingress"].clone()
+            spec(&config::parse("config", &text).unwrap(), "webshell", &[]).unwrap()["ingress"].clone()
         };
         let http = json!({"ports": [{"port": "http", "protocol": "TCP"}]});
         assert_eq!(ingress("scrapers: []"), json!([http]));

@@ -2,6 +2,7 @@
 
 pub mod cookie;
 pub mod endings;
+pub mod nonce;
 pub mod portal;
 pub mod printed;
 pub mod sessions;

@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{
     LoggedOut,
-    cookie::{Cookie, Secret},
+    cookie::Cookie,
+    nonce::{Nonce, Nonces},
     sessions::{LoggedIn, OpenError, Sessions},
 };
 use crate::{
@@ -75,6 +76,7 @@ pub struct PortalLogins {
     namespace: String,
     trust: watch::Receiver<Arc<Trust>>,
     sessions: Sessions,
+    nonces: Nonces,
     /// When the tickets that were used would have ended, by their names.
     used: Mutex<HashMap<String, u64>>,
     vouched: Mutex<Vec<Vouched>>,
@@ -104,6 +106,12 @@ pub enum Refusal {
     /// It is not valid, or not here.
     #[error("the ticket cannot be used: {0}")]
     Invalid(#[from] Invalid),
+    /// It answers what another pod of this gateway sent: the log-in is to begin again, here.
+    #[error("the log-in was begun at another pod of this gateway, and begins again")]
+    Again,
+    /// The same, after it has begun again often enough.
+    #[error("the log-in was begun at another pod of this gateway, several times; try again in a minute")]
+    OtherPod,
     /// It was used before.
     #[error("the ticket was used before")]
     Used,
@@ -122,6 +130,7 @@ impl Refusal {
     pub fn cause(self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
+            Self::Again | Self::OtherPod => "other-pod",
             Self::Used => "used",
             Self::Busy => "busy",
             Self::Sessions(_) => "sessions",
@@ -157,9 +166,13 @@ impl Trust {
 
 impl PortalLogins {
     /// Nobody is logged in at the gateway of `namespace`.
-    pub fn new(namespace: String, trust: watch::Receiver<Arc<Trust>>) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn new(namespace: String, trust: watch::Receiver<Arc<Trust>>) -> Result<Self, getrandom::Error> {
+        let nonces = Nonces::new()?;
         let sessions = Sessions::new(MAX_SESSIONS, MAX_SESSIONS_OF_ONE);
-        Self { namespace, trust, sessions, used: Mutex::default(), vouched: Mutex::default() }
+        Ok(Self { namespace, trust, sessions, nonces, used: Mutex::default(), vouched: Mutex::default() })
     }
 
     /// The namespace whose gateway this is.
@@ -214,12 +227,16 @@ impl PortalLogins {
     ) -> Result<Departure, getrandom::Error> {
         let trust = self.trust.borrow().clone();
         let cookie = trust.cookie(&self.namespace, ".nonce");
-        let earlier = cookie.values(cookies).find_map(Secret::parse);
-        let secret = earlier.map_or_else(Secret::random, Ok)?;
+        let earlier = cookie.values(cookies).find_map(|value| Some((value, self.nonces.read(value)?)));
+        let value = match earlier {
+            Some((value, Nonce::Own)) => value.to_owned(),
+            Some((_, Nonce::Other { next })) => self.nonces.make(next.unwrap_or_default())?,
+            None => self.nonces.make(0)?,
+        };
         let shell = shell.map(|name| format!("&shell={name}")).unwrap_or_default();
-        let (portal, namespace, nonce) = (&trust.portal, &self.namespace, ticket::nonce(secret.expose()));
+        let (portal, namespace, nonce) = (&trust.portal, &self.namespace, ticket::nonce(&value));
         Ok(Departure {
-            set_cookie: cookie.set(secret.expose(), NONCE_LIFETIME),
+            set_cookie: cookie.set(&value, NONCE_LIFETIME),
             location: format!("{portal}/-/authorize?namespace={namespace}{shell}&nonce={nonce}"),
         })
     }
@@ -232,8 +249,13 @@ impl PortalLogins {
         let cookies: Vec<&str> = cookies.collect();
         let nonce = {
             let cookie = self.trust.borrow().cookie(&self.namespace, ".nonce");
-            let secret = cookie.values(cookies.iter().copied()).find_map(Secret::parse).ok_or(Invalid::Nonce)?;
-            ticket::nonce(secret.expose())
+            let mut values = cookie.values(cookies.iter().copied());
+            let found = values.find_map(|value| Some((value, self.nonces.read(value)?)));
+            match found.ok_or(Invalid::Nonce)? {
+                (value, Nonce::Own) => ticket::nonce(value),
+                (_, Nonce::Other { next: Some(_) }) => return Err(Refusal::Again),
+                (_, Nonce::Other { next: None }) => return Err(Refusal::OtherPod),
+            }
         };
         let (claims, trust) = self.verify(ticket, &nonce).await?;
         let now = now();
@@ -370,7 +392,7 @@ mod tests {
 
     fn logins(origin: &str, known: &[&SigningKey]) -> (watch::Sender<Arc<Trust>>, PortalLogins) {
         let (sender, trust) = watch::channel(trust(origin, known));
-        (sender, PortalLogins::new("team-a".into(), trust))
+        (sender, PortalLogins::new("team-a".into(), trust).unwrap())
     }
 
     #[tokio::test]
@@ -430,6 +452,34 @@ mod tests {
         let long = sign(&key, &browser.nonce, now() + 1_000_000);
         let cookie = logins.redeem(&long, once(browser.cookie.as_str())).await.unwrap().set_cookie;
         assert!(cookie.contains("; Max-Age=28800;"), "{cookie}");
+    }
+
+    #[tokio::test]
+    async fn a_ticket_works_at_the_pod_only_that_sent_the_browser() {
+        let key = SigningKey::generate().unwrap();
+        let [(_one, old), (_other, new)] = [(); 2].map(|()| logins("https://team-a.shell.example.com", &[&key]));
+        let browser = depart(&old, "");
+        let ticket = sign(&key, &browser.nonce, now() + 3600);
+        assert_eq!(new.redeem(&ticket, once(browser.cookie.as_str())).await, Err(Refusal::Again));
+        assert!(old.redeem(&ticket, once(browser.cookie.as_str())).await.is_ok(), "nothing used it up");
+        // It begins again where it came to, and arrives.
+        let again = depart(&new, &browser.cookie);
+        assert_ne!(again.nonce, browser.nonce);
+        let ticket = sign(&key, &again.nonce, now() + 3600);
+        assert!(new.redeem(&ticket, once(again.cookie.as_str())).await.is_ok());
+        // Between two that stay, it does not go on without end.
+        let mut browser = again;
+        for (tries, pods) in [[&old, &new], [&new, &old]].iter().cycle().enumerate() {
+            let reply = pods[0].redeem("", once(browser.cookie.as_str())).await;
+            if reply == Err(Refusal::OtherPod) {
+                assert_eq!(tries, 2);
+                break;
+            }
+            assert_eq!(reply, Err(Refusal::Again));
+            browser = depart(pods[0], &browser.cookie);
+        }
+        let later = depart(&old, &browser.cookie);
+        assert_eq!(new.redeem("", once(later.cookie.as_str())).await, Err(Refusal::Again), "whoever tries later may");
     }
 
     #[test]
