@@ -164,7 +164,7 @@ impl Stage {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { running.run().await.unwrap() });
         let told = watch::channel(trust(&route.origin("team-a"), &[])).1;
-        let auth = Auth::Portal(PortalLogins::new("team-a".to_owned(), told.clone()).into());
+        let auth = Auth::Portal(PortalLogins::new("team-a".to_owned(), told.clone()).unwrap().into());
         let site = Site::start_as(shell_at("127.0.0.1:9".parse().unwrap()), auth, Origins::told(told)).await;
         let theirs = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rules = [
