@@ -581,8 +581,12 @@ async fn a_definition_that_is_gone_is_told_and_noticed_when_it_is_back() {
     let uid = tenant.object(HttpRoute).await.uid();
 
     definitions.delete(ROUTES, &DeleteParams::default()).await.unwrap();
-    let why = tenant.condition("db-1", "RouteReady", "False/NotAccepted").await;
-    assert_eq!(why, "HTTPRoute was refused: the API server knows no such kind; install its definition");
+    // Before that, while the definition is being removed, the API server has other words.
+    eventually("the words", async || {
+        let why = tenant.condition("db-1", "RouteReady", "False/NotAccepted").await;
+        (why == "HTTPRoute was refused: the API server knows no such kind; install its definition").then_some(())
+    })
+    .await;
     tenant.apply_shell("db-2", json!({"host": "10.0.4.13"})).await;
     tenant.condition("db-2", "Accepted", "True/Valid").await;
 
