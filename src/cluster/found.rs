@@ -195,3 +195,24 @@ impl Found {
         one.target == other.target && one.credentials == other.credentials && one.host_key == other.host_key
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_secret_or_host_is_no_gap_of_what_was_in_use() {
+        let found = |host: &str, credentials: &str, key: &str| {
+            let text = format!(
+                "{{target: {{host: {host}}}, credentials: {{secretRef: {{name: {credentials}}}}}, hostKey: {{secretRef: {{name: {key}}}}}}}"
+            );
+            let spec: WebShellSpec = serde_saphyr::from_str(&text).unwrap();
+            Found::unread(&Arc::new(spec), None, &CallError::Late)
+        };
+        let before = found("db-1", "key", "hosts");
+        assert!(found("db-1", "key", "hosts").names_the_same(&before));
+        for other in [found("db-2", "key", "hosts"), found("db-1", "other", "hosts"), found("db-1", "key", "other")] {
+            assert!(!other.names_the_same(&before));
+        }
+    }
+}

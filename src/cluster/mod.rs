@@ -37,7 +37,7 @@ use crate::{
     catalog::ShellKey,
     cli,
     client::{self, ClientError},
-    config::{GatewaySettings, Log, Policy},
+    config::{GatewaySettings, Log, Policy, RouteMode},
     events::Events,
     gateway::{
         Gateway, Settings,
@@ -286,6 +286,7 @@ pub fn nobody() -> Result<Trust, TrustError> {
         origin: "https://gateway.invalid".to_owned(),
         portal: "https://portal.invalid".to_owned(),
         portal_service: None,
+        mode: RouteMode::Path,
         policy: Policy::default(),
         login_lifetime: crate::api::Duration::from_secs(0),
         api_outage_grace: crate::api::Duration::from_secs(0),

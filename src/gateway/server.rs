@@ -19,7 +19,10 @@ use super::{
     connections::{Connections, Place},
     stream::Stream,
 };
-use crate::{network, telemetry::throttle::Throttle};
+use crate::{
+    network,
+    telemetry::throttle::{self, Throttle},
+};
 
 /// How long clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +97,10 @@ impl Deadlines {
 impl Server {
     /// Serves until it is stopped.
     pub async fn run<H: Handler>(self, handler: Arc<H>) {
-        let lines = Throttle::default();
+        let lines = Arc::new(Throttle::default());
+        let counted = Arc::clone(&lines);
+        let tell = move || counted.tell_left_out("connections were refused or gave way");
+        self.tasks.spawn(throttle::every_minute(tell, self.stop.clone()));
         while let Some(accepted) = self.stop.run_until_cancelled(self.listener.accept()).await {
             let (stream, address) = match accepted {
                 Ok((stream, address)) => (stream, address.ip()),

@@ -220,16 +220,20 @@ impl Site {
         if let Ok(mut read) = body.try_into_mut() {
             read.as_mut().zeroize();
         }
-        let reviewed = self.tokens.review(&token.0, client).await;
-        self.metrics.login(reviewed.is_ok());
-        let user = reviewed.inspect_err(|reason| match reason {
+        let reviewed = self.tokens.review(&token.0, client).await.inspect_err(|reason| match reason {
             reason if !self.refused_log_ins.lets(reason.cause(), Some(network::of(client))) => {}
             token::Refusal::Unavailable(error) => warn!(%client, %error, "a log-in could not be decided"),
             reason => warn!(%client, %reason, "a log-in was refused"),
-        })?;
-        info!(user = user.name, %client, "somebody logged in");
-        let presented = texts(&parts.headers, COOKIE);
-        let opened = self.sessions.open(&self.cookie, user, self.lifetime, presented)?;
+        });
+        let opened = reviewed.map_err(Refusal::from).and_then(|user| {
+            let name = user.name.clone();
+            let presented = texts(&parts.headers, COOKIE);
+            let opened = self.sessions.open(&self.cookie, user, self.lifetime, presented);
+            Ok(opened.inspect_err(|reason| warn!(user = name, %client, %reason, "a log-in was refused"))?)
+        });
+        self.metrics.login(opened.is_ok());
+        let opened = opened?;
+        info!(user = opened.login.user.name, %client, "somebody logged in");
         // Of the same user's, the new log-in has the name.
         self.ended.add(opened.replaced.into_iter().filter(|login| login.id != opened.login.id));
         let mut answer = http::empty(StatusCode::NO_CONTENT);

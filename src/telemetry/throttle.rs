@@ -106,6 +106,8 @@ pub async fn every_minute(tell: impl Fn(), stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn client(number: u32) -> Option<IpAddr> {
@@ -136,5 +138,20 @@ mod tests {
         assert_eq!(written as u64 + counted, 100_000);
         tokio::time::advance(MINUTE).await;
         assert!(throttle.left_out().is_empty() && throttle.0.lock().is_empty(), "nothing is kept for nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_after_a_flood_is_told_apart_again() {
+        let throttle = Arc::new(Throttle::default());
+        let (counted, stop) = (Arc::clone(&throttle), CancellationToken::new());
+        let told = tokio::spawn(every_minute(move || counted.tell_left_out("lines were left out"), stop.clone()));
+        for number in 0..2 * MAX_KEYS as u32 {
+            (0..=LINES).for_each(|_| _ = throttle.lets("full", client(number)));
+        }
+        assert!(!throttle.lets("full", client(100_000)), "it is one of many by now");
+        sleep(2 * MINUTE).await;
+        assert!((0..LINES).all(|_| throttle.lets("full", client(100_000))));
+        stop.cancel();
+        told.await.unwrap();
     }
 }

@@ -22,7 +22,14 @@ pub fn trust(origin: &str, keys: &[&SigningKey]) -> Arc<Trust> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let keys = Keys::parse(&json!({"keys": keys}).to_string()).unwrap();
     let lifetime = Duration::from_secs(8 * 3600);
-    Arc::new(Trust { origin: origin.parse().unwrap(), portal: PORTAL.parse().unwrap(), lifetime, keys, service: None })
+    Arc::new(Trust {
+        origin: origin.parse().unwrap(),
+        portal: PORTAL.parse().unwrap(),
+        lifetime,
+        keys,
+        service: None,
+        shares_origin: false,
+    })
 }
 
 /// The form that the portal's page sends.

@@ -1,7 +1,7 @@
 //! Ends log-ins that hang on something that is no more, and the terminals that were opened by them: a key that was withdrawn, a log-in
 //! at the portal that ended.
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -26,7 +26,6 @@ use crate::{
         SignError,
         endings::{MAX_ANSWER, MAX_ASKED, Question, Unbelievable, read_ended},
     },
-    user::User,
 };
 
 /// How often the portal is asked, and how long it may take to answer: a log-out there reaches here within 10 s.
@@ -66,7 +65,10 @@ pub async fn follow_keys(logins: Arc<PortalLogins>, registry: Registry, stop: Ca
     let mut trust = logins.trust();
     while let Some(Ok(())) = stop.run_until_cancelled(trust.changed()).await {
         trust.mark_unchanged();
-        end(&registry, &logins.end_withdrawn(), WITHDRAWN);
+        for user in logins.end_withdrawn() {
+            warn!(namespace = logins.namespace(), user = user.name, "a log-in was ended: its key was withdrawn");
+            registry.log_out(&user, WITHDRAWN);
+        }
     }
 }
 
@@ -74,37 +76,43 @@ pub async fn follow_keys(logins: Arc<PortalLogins>, registry: Registry, stop: Ca
 pub async fn follow_portal(logins: Arc<PortalLogins>, registry: Registry, stop: CancellationToken) {
     let mut is_silent = false;
     while stop.run_until_cancelled(sleep(PERIOD)).await.is_some() {
-        let asked = stop.run_until_cancelled(ask_of_all(&logins)).await;
-        match asked {
+        let namespace = logins.namespace();
+        match stop.run_until_cancelled(ask_of_all(&logins, &registry)).await {
             None => return,
-            Some(Ok(ended)) => {
-                end(&registry, &logins.end(&ended), LOGGED_OUT);
+            Some(Ok(())) => {
                 if std::mem::take(&mut is_silent) {
-                    info!("the portal says again who logged out there");
+                    info!(namespace, "the portal says again who logged out there");
                 }
             }
             Some(Err(error)) if !is_silent => {
                 is_silent = true;
-                warn!(%error, "the portal does not say who logged out there; all log-ins stay until it does");
+                warn!(namespace, %error, "the portal does not say who logged out there; all log-ins stay until it does");
             }
             Some(Err(_)) => {}
         }
     }
 }
 
-/// The portal's log-ins that ended, of all that log-ins here hang on.
-async fn ask_of_all(logins: &PortalLogins) -> Result<BTreeSet<String>, AskError> {
+/// Asks of all the portal's log-ins that log-ins here hang on, and ends what hangs on those that ended.
+async fn ask_of_all(logins: &PortalLogins, registry: &Registry) -> Result<(), AskError> {
     // Controllers of earlier releases do not say where the portal is.
-    let Some(service) = logins.trust().borrow().service.clone() else { return Ok(BTreeSet::new()) };
-    let (mut left, mut ended) = (logins.sids().into_iter().peekable(), BTreeSet::new());
+    let Some(service) = logins.trust().borrow().service.clone() else { return Ok(()) };
+    let mut left = logins.sids().into_iter().peekable();
     while left.peek().is_some() {
         let question = Question::new(left.by_ref().take(MAX_ASKED).collect())?.to_json();
         let answer = timeout(LIMIT, ask(&service, question.clone())).await.map_err(|_| AskError::Late)??;
         let trust = logins.trust().borrow().clone();
         let issuer = trust.portal.to_string();
-        ended.append(&mut read_ended(&answer, &trust.keys, &issuer, question.as_bytes())?);
+        for user in logins.end(&read_ended(&answer, &trust.keys, &issuer, question.as_bytes())?) {
+            info!(
+                namespace = logins.namespace(),
+                user = user.name,
+                "a log-in was ended: its user logged out at the portal"
+            );
+            registry.log_out(&user, LOGGED_OUT);
+        }
     }
-    Ok(ended)
+    Ok(())
 }
 
 /// Asks once, on a connection of its own: whoever answers then may be another portal.
@@ -126,11 +134,4 @@ async fn ask(service: &str, question: String) -> Result<String, AskError> {
     };
     let (answer, _) = tokio::join!(exchange, connection);
     String::from_utf8(answer?.to_vec()).map_err(|_| Unbelievable::Malformed.into())
-}
-
-fn end(registry: &Registry, ended: &[Arc<User>], message: &str) {
-    for user in ended {
-        warn!(user = user.name, message, "a log-in was ended");
-        registry.log_out(user, message);
-    }
 }

@@ -19,7 +19,7 @@ use super::{
     sessions::{LoggedIn, OpenError, Sessions},
 };
 use crate::{
-    config::GatewaySettings,
+    config::{GatewaySettings, RouteMode},
     gateway::origin::{self, Origin},
     ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher, endings::is_name},
     user::User,
@@ -52,6 +52,8 @@ pub struct Trust {
     pub keys: Keys,
     /// Where to ask the portal who logged out there, as `host:port`.
     pub service: Option<String>,
+    /// Whether other gateways have pages at the same origin.
+    pub shares_origin: bool,
 }
 
 /// Why settings cannot be used.
@@ -153,6 +155,7 @@ impl Trust {
             lifetime: settings.login_lifetime.get(),
             keys: Keys::parse(keys)?,
             service: settings.portal_service.clone(),
+            shares_origin: settings.mode == RouteMode::Path,
         })
     }
 
@@ -185,11 +188,9 @@ impl PortalLogins {
         self.trust.borrow().origin.clone()
     }
 
-    /// Whether other gateways have pages at the same origin: it is not called after this one's namespace.
+    /// Whether other gateways have pages at the same origin.
     pub fn shares_origin(&self) -> bool {
-        let origin = self.origin().to_string();
-        let host = origin.split_once("://").map_or("", |(_, host)| host);
-        !host.strip_prefix(&self.namespace).is_some_and(|rest| rest.starts_with('.'))
+        self.trust.borrow().shares_origin
     }
 
     /// The portal.
@@ -369,7 +370,7 @@ mod tests {
     fn trust(origin: &str, known: &[&SigningKey]) -> Arc<Trust> {
         let lifetime = Duration::from_secs(8 * 3600);
         let (origin, portal) = (origin.parse().unwrap(), PORTAL.parse().unwrap());
-        Arc::new(Trust { origin, portal, lifetime, keys: keys(known), service: None })
+        Arc::new(Trust { origin, portal, lifetime, keys: keys(known), service: None, shares_origin: false })
     }
 
     struct Browser {
@@ -513,6 +514,9 @@ mod tests {
         };
         let good = Trust::new(&settings("https://team-a.shell.example.com"), "{\"keys\": []}").unwrap();
         assert_eq!(good.lifetime, Duration::from_secs(8 * 3600));
+        assert!(good.shares_origin, "for all that is known");
+        let alone = GatewaySettings { mode: RouteMode::Host, ..settings("https://gateways.shell.example.com") };
+        assert!(!Trust::new(&alone, "{\"keys\": []}").unwrap().shares_origin);
         let error = Trust::new(&settings("team-a"), "{\"keys\": []}").unwrap_err().to_string();
         assert!(error.starts_with("origin: must be an origin"), "{error}");
         let error = Trust::new(&settings(PORTAL), "").unwrap_err().to_string();
