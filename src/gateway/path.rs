@@ -3,7 +3,7 @@
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the path has a percent sign, a backslash, an empty part, or a part that is dots alone: no address here has one"
+    "the path has a percent sign, a backslash, an empty part, or a part that is `.` or `..`: no address here has one"
 )]
 pub struct Ambiguous;
 

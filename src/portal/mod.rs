@@ -1,7 +1,8 @@
 //! `webshell portal`: who somebody is, which shells are theirs, and tickets to the gateways that have them.
 //!
-//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, in turns, [`access`] what they may,
-//! [`shells`] what there is, [`keys`] sign the tickets, and [`site`] answers browsers.
+//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, when it is its turn
+//! (`turns`), [`access`] what they may, [`shells`] what there is, [`keys`] sign the tickets, [`ended`] remembers log-outs
+//! for the gateways that ask, and [`site`] answers browsers and gateways.
 
 pub mod access;
 pub mod ended;

@@ -1,3 +1,5 @@
+//! One user's lists and connections hold up no others.
+
 use std::{collections::BTreeSet, future::pending, net::Ipv4Addr};
 
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};

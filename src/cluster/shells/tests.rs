@@ -1,3 +1,5 @@
+//! What becomes of the shells when lists are cut off, news are old or WebShells are malformed.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What conditions say of each state of a namespace.
+
 use std::sync::Arc;
 
 use super::*;

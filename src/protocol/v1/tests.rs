@@ -1,3 +1,5 @@
+//! Messages survive the wire, and malformed ones are refused by name.
+
 use proptest::prelude::*;
 
 use super::*;

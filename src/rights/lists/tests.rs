@@ -1,3 +1,5 @@
+//! What lists show, and how few reviews they cause.
+
 use futures_util::future::join_all;
 use tokio::time::advance;
 

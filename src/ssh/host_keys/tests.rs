@@ -1,3 +1,5 @@
+//! Which host keys are trusted, learned and refused.
+
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use russh::keys::{PublicKey, decode_secret_key};

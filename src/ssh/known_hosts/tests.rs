@@ -1,3 +1,5 @@
+//! Known hosts are read as OpenSSH reads them, and errors name the line.
+
 use proptest::prelude::*;
 
 use super::*;
