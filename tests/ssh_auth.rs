@@ -201,6 +201,31 @@ async fn all_that_a_server_wants_is_given_in_turn() {
 
 #[tokio::test]
 #[ignore = "needs root: creates a user"]
+async fn the_password_is_given_once_whichever_methods_ask_for_it() {
+    let user = TestUser::create();
+    let sshd = |methods: &str| {
+        Sshd::builder()
+            .config_line("PasswordAuthentication yes")
+            .config_line("KbdInteractiveAuthentication yes")
+            .config_line(format!("AuthenticationMethods {methods}"))
+            .pam(PAM)
+            .start()
+    };
+    // What looks the same may be the second factor: the user knows.
+    let both = sshd("password,keyboard-interactive");
+    let story = succeeds(by_password(&both, &user, &user.password), &[&[&user.password]]).await;
+    assert_eq!(story.questions.len(), 1);
+    let either = sshd("password keyboard-interactive");
+    let attempts = attempts(by_password(&either, &user, "wrong")).await;
+    assert_eq!(
+        said(&attempts),
+        [("password", "refused"), ("keyboard-interactive", "it asks for the password that was refused")]
+    );
+    assert_eq!(either.log().matches("Failed password").count(), 1, "{}", either.log());
+}
+
+#[tokio::test]
+#[ignore = "needs root: creates a user"]
 async fn half_an_authentication_is_not_taken_for_a_whole_one() {
     let user = TestUser::create();
     let sshd = Sshd::builder()

@@ -258,8 +258,9 @@ impl Site {
 
     /// Tells a gateway which log-ins have ended. Nobody who does not know their names learns anything.
     async fn tell_ended(&self, body: Incoming, peer: &Peer) -> Result<Answer, Refusal> {
-        let _permit = self.questions.acquire(peer.address).ok_or(Refusal::Busy)?;
+        // Who sends slowly takes no place.
         let body = http::read(body, MAX_QUESTION).await?;
+        let _permit = self.questions.acquire(peer.address).ok_or(Refusal::Busy)?;
         let ended = self.ended.among(&Question::parse(&body)?.sids);
         let answer = self.keyring.tell_ended(&self.route.portal_origin(), &body, ended, keys::now())?;
         Ok(http::text(StatusCode::OK, &answer))

@@ -53,7 +53,7 @@ pub(super) async fn authenticate(handle: &mut Handle<Handler>, link: &Link, logi
     let ask_first = identity.is_none();
     let pending = methods(identity, password.clone());
     let allowed = pending.iter().map(Method::kind).collect();
-    let answers = Answers { user, password, events };
+    let answers = Answers { user, password, refused: false, events };
     let mut dialogue = Dialogue { handle, link, user, pending, allowed, answers, attempts: Vec::new(), offered: None };
     if ask_first && dialogue.run(Method::None).await? {
         return Ok(());
@@ -108,6 +108,8 @@ struct Answers<'a> {
     user: &'a str,
     /// The Secret's password, taken when it is given: it answers once in a log-in.
     password: Option<SecretString>,
+    /// Whether the server has refused it.
+    refused: bool,
     /// Leads to the user.
     events: &'a mpsc::Sender<Event>,
 }
@@ -141,6 +143,7 @@ impl Dialogue<'_> {
             Ok(Outcome::Accepted) => return Ok(true),
             Ok(Outcome::Skipped(why)) => {
                 self.record(&method, why);
+                self.give_up(&method);
                 return Ok(false);
             }
             Ok(Outcome::Refused { offered, partial, again }) => (offered, partial, again),
@@ -153,14 +156,18 @@ impl Dialogue<'_> {
         }
         let guessed = self.offered.is_none() && !partial && !offered.contains(&method.kind());
         self.offered = Some(offered);
+        if matches!(method, Method::Password(_)) && !guessed {
+            self.answers.password = None;
+            self.answers.refused = !partial;
+        }
         match method {
             Method::None => {}
             // The server may want it later.
             method if guessed => self.pending.insert(0, method),
             method if partial => self.record(&method, "accepted, but the server wants more"),
             method => {
-                if matches!(method, Method::Interactive) && !again {
-                    self.pending.retain(|pending| !matches!(pending, Method::Interactive));
+                if !again {
+                    self.give_up(&method);
                 }
                 match method.remark(self.user) {
                     Some(remark) => self.record(&method, &format!("refused ({remark})")),
@@ -169,6 +176,13 @@ impl Dialogue<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Asks no more questions, where those of this method led nowhere.
+    fn give_up(&mut self, method: &Method) {
+        if matches!(method, Method::Interactive) {
+            self.pending.retain(|pending| !matches!(pending, Method::Interactive));
+        }
     }
 
     async fn attempt(&mut self, method: &Method) -> Result<Outcome, Failure> {
@@ -220,6 +234,9 @@ impl Dialogue<'_> {
                 }
                 Interactive::InfoRequest { name, instructions, prompts } => (name, instructions, prompts),
             };
+            if self.answers.was_refused(&prompts) {
+                return Ok(Outcome::Skipped("it asks for the password that was refused"));
+            }
             let (answers, user_was_asked) = self.answers.find(&name, &instruction, &prompts).await?;
             again |= user_was_asked;
             let answers = answers.iter().map(|answer| answer.expose_secret().to_owned()).collect();
@@ -275,6 +292,15 @@ impl Dialogue<'_> {
 // === impl Answers ===
 
 impl Answers<'_> {
+    /// Whether a request is for the very password that the server has refused: given twice, it would count twice.
+    fn was_refused(&self, prompts: &[RusshPrompt]) -> bool {
+        self.refused && matches!(prompts, [prompt] if self.is_for_password(prompt))
+    }
+
+    fn is_for_password(&self, prompt: &RusshPrompt) -> bool {
+        !prompt.echo && asks_for_password_of(self.user, &prompt.prompt)
+    }
+
     /// The answers to a request, and whether the user was asked for any of them.
     async fn find(
         &mut self,
@@ -285,11 +311,13 @@ impl Answers<'_> {
         if prompts.len() > MAX_PROMPTS {
             return Err(protocol(format!("it asks {} questions at once", prompts.len())));
         }
-        let is_for_secret = |prompt: &RusshPrompt| !prompt.echo && asks_for_password_of(self.user, &prompt.prompt);
         // Who asks for it twice at once wants something else: the old and the new one, perhaps.
-        let only = prompts.iter().filter(|prompt| is_for_secret(prompt)).count() == 1;
-        let known: Vec<_> =
-            prompts.iter().map(|prompt| self.password.take_if(|_| only && is_for_secret(prompt))).collect();
+        let only = prompts.iter().filter(|prompt| self.is_for_password(prompt)).count() == 1;
+        let mut known = Vec::new();
+        for prompt in prompts {
+            let is_known = only && self.is_for_password(prompt);
+            known.push(self.password.take_if(|_| is_known));
+        }
         let open: Vec<_> = prompts.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(p, _)| p).collect();
         // What stands before a question that the user does not see must not be lost.
         let unseen = prompts.iter().zip(&known).filter(|(_, known)| known.is_some());

@@ -2,8 +2,11 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** How long a condition may take before a test fails, in ms: machines that run tests are slow at times. */
-const PATIENCE = 30_000;
+/**
+ * How long a condition may take before a test fails, in ms: a Secret that is gone ends sessions within 40 s, and machines that run tests
+ * are slow at times.
+ */
+const PATIENCE = 60_000;
 
 /**
  * Waits until `condition` gives something true, and returns it. `what` says what was waited for, as text or a function;
