@@ -78,6 +78,8 @@ for (const { name, values, url } of WAYS) {
 
       await kubectl(['delete', 'webshell', 'db-1', '--namespace', namespace]);
       await terminal.says('The WebShell was deleted.');
+      // It would ask its gateway who is logged in, and that is about to go.
+      await terminal.page.close();
       await kubectl(['delete', 'webshell', 'db-2', '--namespace', namespace]);
       await eventually(
         async () => `the namespace is clean; there are ${await ours(namespace)}`,

@@ -11,8 +11,12 @@ use crate::user::User;
 /// For how long after its last request a log-in counts as in use: somebody is at a page that asks again, or comes back to it.
 const IN_USE: Duration = Duration::from_secs(10 * 60);
 
+/// Which part of all places the ServiceAccounts of one namespace may take, at most: a tenant can make any number of them.
+const SHARE: usize = 4;
+
 /// The log-ins of a server. They are bounded in number. Beyond a user's bound the least recently used of their own gives way;
-/// beyond that of all, one of whoever has the most, if it is not in use.
+/// beyond that of a namespace's ServiceAccounts one of theirs, and beyond that of all one of whoever has the most, if it is not in
+/// use.
 #[derive(Debug)]
 pub struct Sessions {
     /// The most at once.
@@ -111,6 +115,14 @@ impl Sessions {
         if count >= self.most_of_one {
             return Ok(own.min_by_key(|(_, known)| known.used).map(|(id, _)| *id));
         }
+        if let Some(namespace) = namespace_of(name) {
+            let tenant = open.iter().filter(|(_, known)| namespace_of(known.name()) == Some(namespace));
+            if tenant.clone().count() >= self.most / SHARE {
+                let idle = tenant.filter(|(_, known)| !known.is_in_use(now));
+                let crowded_out = idle.min_by_key(|(_, known)| known.used);
+                return crowded_out.map(|(id, _)| Some(*id)).ok_or(OpenError::Full);
+            }
+        }
         if open.len() < self.most {
             return Ok(None);
         }
@@ -145,6 +157,11 @@ impl Sessions {
     pub fn remove(&self, login: &Arc<User>) {
         self.open.lock().retain(|_, known| !Arc::ptr_eq(&known.login.user, login));
     }
+}
+
+/// The namespace of a ServiceAccount, by its user's name.
+fn namespace_of(name: &str) -> Option<&str> {
+    Some(name.strip_prefix("system:serviceaccount:")?.split_once(':')?.0)
 }
 
 // === impl Known ===
@@ -287,6 +304,26 @@ mod tests {
         for person in [&at_work, &away, &late] {
             assert!(name(&sessions, person).is_some());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenants_accounts_leave_others_their_places() {
+        let sessions = Sessions::new(4096, 32);
+        let crowd = |account: &str| {
+            let log_in = |number: usize| {
+                let name = format!("system:serviceaccount:team-a:{account}-{}", number / 32);
+                sessions.open(&Cookie::host(), User { name, ..User::default() }, HOUR, empty()).is_ok()
+            };
+            (0..4096).filter(|number| log_in(*number)).count()
+        };
+        assert_eq!(crowd("one"), 1024);
+        let other = log_in(&sessions, "system:serviceaccount:team-b:ada");
+        assert_eq!(crowd("another"), 0, "all of theirs are in use");
+        tokio::time::advance(IN_USE).await;
+        name(&sessions, &other).unwrap();
+        assert_eq!(crowd("a-third"), 1024);
+        assert!(name(&sessions, &other).is_some());
+        assert_eq!(sessions.open.lock().len(), 1025);
     }
 
     proptest! {
