@@ -1,10 +1,11 @@
 //! `webshell portal`: who somebody is, which shells are theirs, and tickets to the gateways that have them.
 //!
-//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, when it is its turn
-//! (`turns`), [`access`] what they may, [`shells`] what there is, [`keys`] sign the tickets, [`ended`] remembers log-outs
-//! for the gateways that ask, and [`site`] answers browsers and gateways.
+//! It is the only part that sees what people log in with. [`token`] finds out whose a token is, and `attempts` who may try next;
+//! [`access`] finds out what they may, [`shells`] what there is, [`keys`] sign the tickets, [`ended`] remembers log-outs for the
+//! gateways that ask, and [`site`] answers browsers and gateways.
 
 pub mod access;
+mod attempts;
 pub mod ended;
 pub mod keys;
 pub mod list;
@@ -13,7 +14,6 @@ pub mod routes;
 pub mod shells;
 pub mod site;
 pub mod token;
-mod turns;
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use kube::{Api, Client, api::PostParams};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroize as _;
 
-use super::turns::Turns;
+use super::attempts::LoginAttempts;
 use crate::{
     gateway::login::cookie::digest,
     ticket::{MASTERS, MAX_NAME, MAX_TICKET},
@@ -27,7 +27,7 @@ const MAX_USER: usize = MAX_TICKET / 2;
 #[derive(Debug)]
 pub struct Tokens {
     reviews: Api<TokenReview>,
-    turns: Turns,
+    attempts: LoginAttempts,
 }
 
 /// Why a token logs nobody in.
@@ -80,7 +80,7 @@ impl Refusal {
 impl Tokens {
     /// Asks the API server that `client` reaches.
     pub fn new(client: Client) -> Self {
-        Self { reviews: Api::all(client), turns: Turns::new() }
+        Self { reviews: Api::all(client), attempts: LoginAttempts::new() }
     }
 
     /// Whose the token is. `client` is where it came from.
@@ -93,14 +93,14 @@ impl Tokens {
             return Err(Refusal::Invalid);
         }
         let digest = digest(text);
-        if self.turns.is_invalid(&digest) {
+        if self.attempts.is_invalid(&digest) {
             return Err(Refusal::Invalid);
         }
-        let _turn = self.turns.take(client).await.ok_or(Refusal::Busy)?;
+        let _attempt = self.attempts.take(client).await.ok_or(Refusal::Busy)?;
         let reviewed = self.ask(token).await;
         match &reviewed {
-            Err(Refusal::Invalid) => self.turns.failed(client, Some(digest)),
-            Err(Refusal::Masters | Refusal::Nobody) => self.turns.failed(client, None),
+            Err(Refusal::Invalid) => self.attempts.failed(client, Some(digest)),
+            Err(Refusal::Masters | Refusal::Nobody) => self.attempts.failed(client, None),
             _ => {}
         }
         reviewed

@@ -15,25 +15,15 @@ pub struct Turns {
     users: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// A turn; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Turn {
-    _place: Option<OwnedSemaphorePermit>,
-    _places: Arc<Semaphore>,
-}
-
 impl Turns {
     /// Up to `at_once` for each user.
     pub fn new(at_once: usize) -> Self {
         Self { at_once, users: Mutex::default() }
     }
 
-    /// Waits for a turn of this user.
-    pub async fn next(&self, user: &str) -> Turn {
-        let places = self.places(user);
-        // It is never closed.
-        let place = Arc::clone(&places).acquire_owned().await.ok();
-        Turn { _place: place, _places: places }
+    /// Waits for a turn of this user; it ends when the permit is dropped. There is always one, for the semaphore is never closed.
+    pub async fn next(&self, user: &str) -> Option<OwnedSemaphorePermit> {
+        self.places(user).acquire_owned().await.ok()
     }
 
     fn places(&self, user: &str) -> Arc<Semaphore> {

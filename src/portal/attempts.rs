@@ -27,17 +27,17 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// How many tokens and addresses are remembered for it.
 const MAX_REMEMBERED: usize = 4096;
 
-/// Hands out turns.
+/// Lets log-ins be attempted, each in its turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct LoginAttempts {
     all: Arc<Semaphore>,
     suspect: Arc<Semaphore>,
     known: Mutex<Known>,
 }
 
-/// One may be asked about, until it is dropped.
+/// One token may be asked about, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Attempt {
     _permits: [Option<OwnedSemaphorePermit>; 3],
 }
 
@@ -55,7 +55,7 @@ struct Address {
     failed: Option<Instant>,
 }
 
-impl Turns {
+impl LoginAttempts {
     pub(super) fn new() -> Self {
         Self {
             all: Arc::new(Semaphore::new(MAX)),
@@ -81,11 +81,11 @@ impl Turns {
     }
 
     /// Waits for a turn of `client`; `None` where it does not come in time.
-    pub(super) async fn take(&self, client: IpAddr) -> Option<Turn> {
+    pub(super) async fn take(&self, client: IpAddr) -> Option<Attempt> {
         timeout(PATIENCE, self.wait(network::of(client))).await.ok().flatten()
     }
 
-    async fn wait(&self, client: IpAddr) -> Option<Turn> {
+    async fn wait(&self, client: IpAddr) -> Option<Attempt> {
         loop {
             let (turns, suspect) = self.of(client);
             let needed = if suspect { MAX_OF_ONE } else { 1 };
@@ -96,7 +96,7 @@ impl Turns {
             }
             let of_suspect = if suspect { Some(Arc::clone(&self.suspect).acquire_owned().await.ok()?) } else { None };
             let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            return Some(Turn { _permits: [Some(of_address), of_suspect, Some(of_all)] });
+            return Some(Attempt { _permits: [Some(of_address), of_suspect, Some(of_all)] });
         }
     }
 
@@ -152,37 +152,37 @@ mod tests {
     }
 
     /// How many of a client get their turn at once.
-    fn at_once(turns: &Turns, client: IpAddr) -> Vec<Turn> {
-        std::iter::from_fn(|| turns.take(client).now_or_never().flatten()).take(2 * MAX).collect()
+    fn at_once(attempts: &LoginAttempts, client: IpAddr) -> Vec<Attempt> {
+        std::iter::from_fn(|| attempts.take(client).now_or_never().flatten()).take(2 * MAX).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_log_ins_fail_they_go_one_at_a_time_and_others_before_them() {
-        let turns = Turns::new();
-        assert_eq!(at_once(&turns, client(1)).len(), MAX_OF_ONE as usize);
-        turns.failed(client(1), None);
-        assert_eq!(at_once(&turns, client(1)).len(), 1);
+        let attempts = LoginAttempts::new();
+        assert_eq!(at_once(&attempts, client(1)).len(), MAX_OF_ONE as usize);
+        attempts.failed(client(1), None);
+        assert_eq!(at_once(&attempts, client(1)).len(), 1);
         let suspects: Vec<_> = (0..100)
             .flat_map(|number| {
-                turns.failed(client(number), None);
-                at_once(&turns, client(number))
+                attempts.failed(client(number), None);
+                at_once(&attempts, client(number))
             })
             .collect();
         assert_eq!(suspects.len(), MAX_SUSPECT);
-        let others = at_once(&turns, client(1000));
+        let others = at_once(&attempts, client(1000));
         assert_eq!(others.len(), MAX - MAX_SUSPECT);
         drop((suspects, others));
         tokio::time::advance(MEMORY).await;
-        assert_eq!(at_once(&turns, client(1)).len(), MAX_OF_ONE as usize);
+        assert_eq!(at_once(&attempts, client(1)).len(), MAX_OF_ONE as usize);
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_go_one_at_a_time_as_soon_as_one_fails() {
-        let turns = Turns::new();
-        let first = at_once(&turns, client(1));
-        let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(turns.take(client(1)))).collect();
+        let attempts = LoginAttempts::new();
+        let first = at_once(&attempts, client(1));
+        let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(attempts.take(client(1)))).collect();
         assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
-        turns.failed(client(1), None);
+        attempts.failed(client(1), None);
         drop(first);
         // Twice, because who notices the failure waits anew.
         let mut taken = Vec::new();
@@ -199,27 +199,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
-        let turns = Turns::new();
-        let _busy = at_once(&turns, client(1));
-        assert!(turns.take(client(1)).await.is_none());
+        let attempts = LoginAttempts::new();
+        let _busy = at_once(&attempts, client(1));
+        assert!(attempts.take(client(1)).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_invalid_token_is_known_for_a_while() {
-        let turns = Turns::new();
-        turns.failed(client(1), Some(digest("wrong")));
-        assert!(turns.is_invalid(&digest("wrong")) && !turns.is_invalid(&digest("right")));
+        let attempts = LoginAttempts::new();
+        attempts.failed(client(1), Some(digest("wrong")));
+        assert!(attempts.is_invalid(&digest("wrong")) && !attempts.is_invalid(&digest("right")));
         tokio::time::advance(MEMORY).await;
-        assert!(!turns.is_invalid(&digest("wrong")));
+        assert!(!attempts.is_invalid(&digest("wrong")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_has_a_bound() {
-        let turns = Turns::new();
+        let attempts = LoginAttempts::new();
         for number in 0..2 * MAX_REMEMBERED as u32 {
-            turns.failed(client(number), Some(digest(&number.to_string())));
+            attempts.failed(client(number), Some(digest(&number.to_string())));
         }
-        let known = turns.known.lock();
+        let known = attempts.known.lock();
         assert_eq!([known.invalid.len(), known.addresses.len()], [MAX_REMEMBERED; 2]);
     }
 }
