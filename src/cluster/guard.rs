@@ -12,8 +12,8 @@ use crate::{
     catalog::{Catalog, ShellKey},
     gateway::guard::{Guard, Undecided, Verdict},
     rights::{
-        budget::Budgets,
         lists::{Lists, Visible},
+        rate::RateLimits,
         review::{Extent, Reviewer},
         turns::Turns,
     },
@@ -25,8 +25,8 @@ const AT_ONCE: usize = 4;
 
 /// How many connections of one user are decided, at most, and after how long one more: some dozens of tabs that come back
 /// at once, and then some.
-const BUDGET: u32 = 120;
-const PAUSE: Duration = Duration::from_millis(500);
+const BURST: u32 = 120;
+const REFILL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Asks the API server at every connection, and looks afresh at what the WebShell names.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct ClusterGuard {
     lists: Arc<Lists>,
     shells: Arc<Shells>,
     turns: Turns,
-    budgets: Budgets,
+    limits: RateLimits,
 }
 
 impl ClusterGuard {
@@ -49,7 +49,7 @@ impl ClusterGuard {
             reviewer,
             shells,
             turns: Turns::new(AT_ONCE),
-            budgets: Budgets::new(BUDGET, PAUSE),
+            limits: RateLimits::new(BURST, REFILL_INTERVAL),
         }
     }
 
@@ -71,7 +71,7 @@ impl Guard for ClusterGuard {
             if shell.namespace != self.namespace {
                 return Verdict::Denied;
             }
-            if self.budgets.take(&user.name, 1) == 0 {
+            if self.limits.take(&user.name, 1) == 0 {
                 debug!(%shell, user = user.name, "a user connects too often");
                 return Verdict::Undecided(Undecided::TooOften);
             }

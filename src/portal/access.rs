@@ -8,8 +8,8 @@ use crate::{
     calls::{CallError, Calls, Purpose},
     catalog::ShellKey,
     rights::{
-        budget::Budgets,
         lists::{Lists, Visible},
+        rate::RateLimits,
         review::{Extent, Reviewer},
     },
     user::User,
@@ -17,15 +17,15 @@ use crate::{
 
 /// How many shells of a user are asked about for tickets, at most, and after how long one more. It is apart from what lists
 /// may cause: a shell opens by its address whatever the list says.
-const BUDGET: u32 = 60;
-const PAUSE: Duration = Duration::from_secs(1);
+const BURST: u32 = 60;
+const REFILL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks the API server.
 #[derive(Debug)]
 pub struct Access {
     reviewer: Arc<Reviewer>,
     lists: Arc<Lists>,
-    budgets: Budgets,
+    limits: RateLimits,
 }
 
 /// Why it cannot be decided what somebody may open.
@@ -43,7 +43,7 @@ impl Access {
     /// Nothing was asked yet.
     pub fn new(client: Client) -> Self {
         let reviewer = Arc::new(Reviewer::of_cluster(client, Arc::new(Calls::default())));
-        Self { lists: Lists::new(Arc::clone(&reviewer)), reviewer, budgets: Budgets::new(BUDGET, PAUSE) }
+        Self { lists: Lists::new(Arc::clone(&reviewer)), reviewer, limits: RateLimits::new(BURST, REFILL_INTERVAL) }
     }
 
     /// Those of `shells`, which are all there are, in their order, that the user may open.
@@ -75,7 +75,7 @@ impl Access {
         if self.lists.is_known_to_open(user, shell) {
             return Ok(true);
         }
-        if self.budgets.take(&user.name, 1) == 0 {
+        if self.limits.take(&user.name, 1) == 0 {
             return Err(Undecided::TooOften);
         }
         let extent = Extent::Shell(shell.clone());

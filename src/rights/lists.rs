@@ -1,5 +1,5 @@
 //! All that a user may open, for lists. What was answered is believed for a while, of each user one question is asked only once
-//! at a time, and each user causes no more reviews than a budget allows.
+//! at a time, and each user causes no more reviews than a rate limit allows.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    budget::Budgets,
+    rate::RateLimits,
     review::{Extent, Reviewer},
 };
 use crate::{
@@ -25,13 +25,13 @@ use crate::{
     user::User,
 };
 
-/// How long an answer is believed before it is asked for again, as far as the budget goes. It decides what a list shows; who
+/// How long an answer is believed before it is asked for again, as far as the rate limit goes. It decides what a list shows; who
 /// connects is asked about anew.
 pub const BELIEVED: Duration = Duration::from_secs(30);
 
 /// How many reviews one user's lists cause at once, at most, and after how long one more.
-pub const BUDGET: u32 = 300;
-const PAUSE: Duration = Duration::from_millis(200);
+pub const BURST: u32 = 300;
+const REFILL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many of one user are asked at once.
 const AT_ONCE: usize = 4;
@@ -47,7 +47,7 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Lists {
     reviewer: Arc<Reviewer>,
-    budgets: Budgets,
+    limits: RateLimits,
     state: Mutex<State>,
 }
 
@@ -90,7 +90,7 @@ struct Answer {
 impl Lists {
     /// Nothing was asked yet.
     pub fn new(reviewer: Arc<Reviewer>) -> Arc<Self> {
-        Arc::new(Self { reviewer, budgets: Budgets::new(BUDGET, PAUSE), state: Mutex::default() })
+        Arc::new(Self { reviewer, limits: RateLimits::new(BURST, REFILL_INTERVAL), state: Mutex::default() })
     }
 
     /// Those of `shells`, which are in their order, that the user may open; where `namespace` is given all are in it.
@@ -153,14 +153,14 @@ impl Lists {
         flight
     }
 
-    /// Asks what is due about a user's rights, as far as time and budget go.
+    /// Asks what is due about a user's rights, as far as time and rate limit go.
     async fn find_out(&self, user: &User, shells: &[ShellKey]) -> Result<(), CallError> {
         let mut answered = false;
         let asking = async {
             loop {
                 let due = self.due(user, shells);
                 let wanted = due.len();
-                let affordable = self.budgets.take(&user.name, wanted);
+                let affordable = self.limits.take(&user.name, wanted);
                 let reviews: Vec<_> = due.into_iter().take(affordable).map(|extent| self.ask(user, extent)).collect();
                 let mut reviews = std::pin::pin!(stream::iter(reviews).buffer_unordered(AT_ONCE));
                 while let Some(answer) = reviews.next().await {
