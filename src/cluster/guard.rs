@@ -10,8 +10,9 @@ use super::shells::Shells;
 use crate::{
     calls::{CallError, DEADLINE, Purpose},
     catalog::{Catalog, ShellKey},
-    gateway::guard::{Guard, Undecided, Verdict},
+    gateway::guard::{Guard, Verdict},
     rights::{
+        Undecided,
         lists::{Lists, Visible},
         rate::RateLimits,
         review::{Extent, Reviewer},

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     catalog::{Catalog, ShellKey},
-    rights::lists::Visible,
+    rights::{Undecided, lists::Visible},
     user::User,
 };
 
@@ -31,17 +31,6 @@ pub enum Verdict {
     Denied,
     /// It cannot be found out now.
     Undecided(Undecided),
-}
-
-/// Why it cannot be found out now who may open what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undecided {
-    /// Whoever decides does not answer.
-    #[error("what this user may open cannot be found out now")]
-    Unanswered,
-    /// The same user has it found out too often.
-    #[error("you connect too often; try again in a moment")]
-    TooOften,
 }
 
 /// Lets whoever is logged in open every shell.

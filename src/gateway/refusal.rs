@@ -7,12 +7,11 @@ use hyper::{
 use serde_json::json;
 
 use super::{
-    guard::Undecided,
     http::{self, Answer, BodyError},
     login::portal,
     origin, page, path, upgrade,
 };
-use crate::catalog::ShellKey;
+use crate::{catalog::ShellKey, rights::Undecided};
 
 /// Why a request is not answered as it wishes.
 #[derive(Debug, thiserror::Error)]

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::Client;
+use tracing::warn;
 
 use crate::{
     calls::{CallError, Calls, Purpose},
     catalog::ShellKey,
     rights::{
+        Undecided,
         lists::{Lists, Visible},
         rate::RateLimits,
         review::{Extent, Reviewer},
@@ -28,17 +30,6 @@ pub struct Access {
     limits: RateLimits,
 }
 
-/// Why it cannot be decided what somebody may open.
-#[derive(Debug, thiserror::Error)]
-pub enum Undecided {
-    /// Nobody could be asked.
-    #[error("the API server cannot be asked; try again in a moment")]
-    Unanswered(#[source] Arc<CallError>),
-    /// One user has too much asked.
-    #[error("too much had to be asked for you at once; try again in a moment")]
-    TooOften,
-}
-
 impl Access {
     /// Nothing was asked yet.
     pub fn new(client: Client) -> Self {
@@ -51,7 +42,7 @@ impl Access {
     /// # Errors
     /// When the API server does not answer.
     pub async fn allowed(&self, user: &User, shells: &[ShellKey]) -> Result<Visible, Undecided> {
-        self.lists.visible(user, None, shells).await.map_err(Undecided::Unanswered)
+        self.lists.visible(user, None, shells).await.map_err(|error| unanswered(&error))
     }
 
     /// Whether the user may open any of `shells`, which are all of a namespace.
@@ -59,7 +50,7 @@ impl Access {
     /// # Errors
     /// When the API server does not answer, or the user has too much asked.
     pub async fn may_open_any(&self, user: &User, namespace: &str, shells: &[ShellKey]) -> Result<bool, Undecided> {
-        let visible = self.lists.visible(user, Some(namespace), shells).await.map_err(Undecided::Unanswered)?;
+        let visible = self.lists.visible(user, Some(namespace), shells).await.map_err(|error| unanswered(&error))?;
         match (visible.shells.is_empty(), visible.complete) {
             (false, _) => Ok(true),
             (true, true) => Ok(false),
@@ -80,8 +71,13 @@ impl Access {
         }
         let extent = Extent::Shell(shell.clone());
         let answer = self.reviewer.may(Purpose::Connection, user, &extent).await;
-        let allowed = answer.map_err(|error| Undecided::Unanswered(Arc::new(error)))?;
+        let allowed = answer.map_err(|error| unanswered(&error))?;
         self.lists.learn(user, shell, allowed);
         Ok(allowed)
     }
+}
+
+fn unanswered(error: &CallError) -> Undecided {
+    warn!(%error, "it could not be decided who may open what");
+    Undecided::Unanswered
 }

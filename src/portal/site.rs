@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use zeroize::Zeroize as _;
 
 use super::{
-    access::{Access, Undecided},
+    access::Access,
     ended::EndedLogins,
     keys::{self, Keyring},
     list, page,
@@ -46,6 +46,7 @@ use crate::{
         upgrade,
     },
     network,
+    rights::Undecided,
     telemetry::{metrics::HttpMetrics, throttle::Throttle},
     ticket::{
         Order, SignError,
@@ -275,7 +276,7 @@ impl Site {
 
     async fn list(&self, parts: &Parts) -> Result<Answer, Refusal> {
         let login = self.login(parts).ok_or(Refusal::NotLoggedIn)?;
-        let allowed = self.access.allowed(&login.user, &self.shells.keys()).await.inspect_err(tell)?;
+        let allowed = self.access.allowed(&login.user, &self.shells.keys()).await?;
         let shells = self.shells.summaries(allowed.shells);
         http::json(StatusCode::OK, &list::list(&shells, allowed.complete, &self.route)).ok_or(Refusal::Internal)
     }
@@ -287,11 +288,11 @@ impl Site {
         // The page asks for the token, and then for this address again.
         let Some(login) = self.login(parts) else { return Ok(show_page()) };
         let allowed = match &wish.shell {
-            Some(key) => self.shells.contains(key) && self.access.may_open(&login.user, key).await.inspect_err(tell)?,
+            Some(key) => self.shells.contains(key) && self.access.may_open(&login.user, key).await?,
             None => {
                 let mut shells = self.shells.keys();
                 shells.retain(|key| key.namespace == wish.namespace);
-                self.access.may_open_any(&login.user, wish.namespace, &shells).await.inspect_err(tell)?
+                self.access.may_open_any(&login.user, wish.namespace, &shells).await?
             }
         };
         if !allowed {
@@ -328,7 +329,7 @@ impl Refusal {
             Self::Token(token::Refusal::Busy | token::Refusal::Unavailable(_))
             | Self::Sessions(_)
             | Self::Busy
-            | Self::Undecided(Undecided::Unanswered(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Undecided(Undecided::Unanswered) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Token(_) | Self::Sign(SignError::TooLarge) => StatusCode::FORBIDDEN,
             Self::Body(error) => error.status(),
             Self::Path(_) | Self::NoToken | Self::NoWish | Self::Question(_) => StatusCode::BAD_REQUEST,
@@ -357,12 +358,6 @@ impl Refusal {
             _ => {}
         }
         answer
-    }
-}
-
-fn tell(undecided: &Undecided) {
-    if let Undecided::Unanswered(error) = undecided {
-        warn!(%error, "it could not be decided who may open what");
     }
 }
 
