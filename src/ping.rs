@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, Error as SocketError, Limits, Message, upgrade};
 
-use crate::protocol::ping;
+use crate::{hex, protocol::ping};
 
 /// How long a ping may take. Who waits for a terminal does not wait longer either.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -173,7 +173,7 @@ fn nonce() -> String {
     let mut bytes = [0; 16];
     // Without random numbers an answer that is kept somewhere on the way would go unnoticed, and nothing worse.
     let _ = getrandom::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&bytes)
 }
 
 fn of(error: &SocketError) -> PingError {

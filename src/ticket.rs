@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::voucher::Voucher;
-use crate::user::User;
+use crate::{hex, user::User};
 
 /// The ConfigMap in which portals publish their keys, with an entry `<kid>.json` for each: a [`Jwk`].
 pub const CONFIG_MAP: &str = "webshell-portal-keys";
@@ -207,7 +207,7 @@ pub fn audience(namespace: &str) -> String {
 
 /// What a gateway sends a browser to the portal with, where `secret` is in the browser's cookie.
 pub fn nonce(secret: &str) -> String {
-    hex(&Sha256::digest(secret))
+    hex::encode(&Sha256::digest(secret))
 }
 
 /// Whether a text could be [`nonce`]'s.
@@ -272,7 +272,7 @@ impl SigningKey {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| SignError::Random)?;
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_| SignError::Random)?;
         let digest = Sha256::digest(pair.public_key().as_ref());
-        let kid = hex(digest.first_chunk::<8>().ok_or(SignError::Random)?);
+        let kid = hex::encode(digest.first_chunk::<8>().ok_or(SignError::Random)?);
         Ok(Self { kid, pair })
     }
 
@@ -308,7 +308,7 @@ impl SigningKey {
             iat: now,
             exp: now.saturating_add(LIFETIME),
             until: order.until,
-            jti: hex(&id),
+            jti: hex::encode(&id),
             sid: Some(order.sid.to_owned()),
         };
         self.seal(&claims)
@@ -361,10 +361,6 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -18,7 +18,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ticket::{CONFIG_MAP, ENDS, LIFETIME, NOTICE, Order, SignError, SigningKey};
+use crate::{
+    clock::unix_time,
+    ticket::{CONFIG_MAP, ENDS, LIFETIME, NOTICE, Order, SignError, SigningKey},
+};
 
 /// How long a key signs, in seconds.
 const SIGNS: u64 = 24 * 3600;
@@ -226,7 +229,7 @@ pub async fn publish(
     let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace);
     let keep = async {
         loop {
-            let now = now();
+            let now = unix_time();
             if let Err(error) = keyring.turn(now) {
                 warn!(%error, "the next signing key could not be made");
             }
@@ -268,11 +271,6 @@ async fn keep_once(
         config_maps.patch(CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     }
     Ok(())
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use self::{access::Access, ended::EndedLogins, keys::Keyring, shells::Shells, si
 use crate::{
     cli,
     client::{ClientError, client},
+    clock::unix_time,
     config::{Config, ConfigError},
     gateway::{
         admin::Admin,
@@ -137,7 +138,7 @@ impl Portal {
     /// When it cannot start; the message says what to change.
     pub async fn run(self) -> Result<(), PortalError> {
         let origin: origin::Origin = self.config.route.portal_origin().parse()?;
-        let keyring = Arc::new(Keyring::new(keys::now())?);
+        let keyring = Arc::new(Keyring::new(unix_time())?);
         let (shells, http) = (Shells::default(), HttpMetrics::default());
         let (published, seen, ready) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();

@@ -21,13 +21,14 @@ use zeroize::Zeroize as _;
 use super::{
     access::Access,
     ended::EndedLogins,
-    keys::{self, Keyring},
+    keys::Keyring,
     list, page,
     routes::{self, Route},
     shells::Shells,
     token::{self, MAX_TOKEN, Tokens},
 };
 use crate::{
+    clock::unix_time,
     config,
     gateway::{
         connections::Holder,
@@ -263,7 +264,7 @@ impl Site {
         let body = http::read(body, MAX_QUESTION).await?;
         let _permit = self.questions.acquire(peer.address).ok_or(Refusal::Busy)?;
         let ended = self.ended.among(&Question::parse(&body)?.sids);
-        let answer = self.keyring.tell_ended(&self.route.portal_origin(), &body, ended, keys::now())?;
+        let answer = self.keyring.tell_ended(&self.route.portal_origin(), &body, ended, unix_time())?;
         Ok(http::text(StatusCode::OK, &answer))
     }
 
@@ -298,7 +299,7 @@ impl Site {
         if !allowed {
             return Err(Refusal::NotAllowed);
         }
-        let now = keys::now();
+        let now = unix_time();
         let until = now.saturating_add(login.expires.saturating_duration_since(Instant::now()).as_secs());
         let issuer = self.route.portal_origin();
         let order = Order {

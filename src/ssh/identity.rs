@@ -1,9 +1,6 @@
 //! The private key and certificate of a Secret: read, and if that fails, explained.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use russh::{
     Signer,
@@ -24,6 +21,7 @@ use super::{
     failure::{Failure, printable},
     rsa::{self, MIN_RSA_BITS},
 };
+use crate::clock::unix_time;
 
 /// The Secret's keys, as kubernetes.io/ssh-auth names the first.
 const PRIVATE_KEY: &str = "ssh-privatekey";
@@ -178,7 +176,7 @@ fn user_certificate(text: &str, key: &PrivateKey) -> Result<Certificate, Failure
 
 /// Why a server may have refused a certificate, as far as can be seen from here.
 pub(super) fn validity(certificate: &Certificate, user: &str) -> Option<String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let now = unix_time();
     let principals = certificate.valid_principals();
     if now >= certificate.valid_before() {
         Some("it has expired".to_owned())

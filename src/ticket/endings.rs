@@ -10,7 +10,8 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Keys, SignError, SigningKey, hex};
+use super::{Keys, SignError, SigningKey};
+use crate::hex;
 
 /// The most log-ins that are asked of at once.
 pub const MAX_ASKED: usize = 1024;
@@ -75,7 +76,7 @@ impl Question {
     pub fn new(sids: BTreeSet<String>) -> Result<Self, SignError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|_| SignError::Random)?;
-        Ok(Self { nonce: hex(&nonce), sids })
+        Ok(Self { nonce: hex::encode(&nonce), sids })
     }
 
     /// As it is sent.
@@ -91,7 +92,9 @@ impl Question {
     pub fn parse(json: &[u8]) -> Result<Self, Malformed> {
         let question: Self = serde_json::from_slice(json).map_err(|_| Malformed::Form)?;
         match question.sids.len() {
-            ..=MAX_ASKED if is_name(&question.nonce) && question.sids.iter().all(|sid| is_name(sid)) => Ok(question),
+            ..=MAX_ASKED if hex::is_128_bits(&question.nonce) && question.sids.iter().all(|sid| is_login_id(sid)) => {
+                Ok(question)
+            }
             ..=MAX_ASKED => Err(Malformed::Form),
             _ => Err(Malformed::TooMany),
         }
@@ -104,7 +107,7 @@ impl SigningKey {
     /// # Errors
     /// None are expected.
     pub fn tell_ended(&self, issuer: &str, question: &[u8], ended: BTreeSet<String>) -> Result<String, SignError> {
-        let question = hex(&Sha256::digest(question));
+        let question = hex::encode(&Sha256::digest(question));
         let statement = Statement { kid: self.kid.clone(), iss: issuer.to_owned(), question, ended };
         let json = serde_json::to_vec(&statement).map_err(|_| SignError::TooLarge)?;
         let payload = BASE64_URL_SAFE_NO_PAD.encode(json);
@@ -113,9 +116,9 @@ impl SigningKey {
     }
 }
 
-/// Whether a text can be a nonce or the portal's name for a log-in: 32 hexadecimal digits.
-pub fn is_name(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Whether a text can be the portal's name for a log-in: 32 hexadecimal digits, in lower case.
+pub fn is_login_id(text: &str) -> bool {
+    hex::is_128_bits(text)
 }
 
 /// The log-ins that have ended, by an answer (a line) to the question that was sent in these bytes.
@@ -130,7 +133,7 @@ pub fn read_ended(answer: &str, keys: &Keys, issuer: &str, question: &[u8]) -> R
     let signed = format!("{CONTEXT}{payload}");
     let verified = UnparsedPublicKey::new(&ED25519, &key.public).verify(signed.as_bytes(), &decode(signature)?);
     verified.map_err(|_| Unbelievable::Signature)?;
-    if statement.iss != issuer || statement.question != hex(&Sha256::digest(question)) {
+    if statement.iss != issuer || statement.question != hex::encode(&Sha256::digest(question)) {
         return Err(Unbelievable::Question);
     }
     Ok(statement.ended)

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
+
+use crate::hex;
 
 /// 128 random bits in hexadecimal digits, that let their holder in.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,18 +31,20 @@ impl Secret {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits)?;
-        Ok(Self::from_bits(bits))
+        Ok(Self(hex::encode(&bits)))
     }
 
-    /// The one of these bits.
-    pub fn from_bits(bits: [u8; 16]) -> Self {
-        Self(format!("{:032x}", u128::from_be_bytes(bits)))
+    /// The one that whoever has this key derives from a text.
+    pub fn derive(key: &hmac::Key, text: &str) -> Self {
+        let tag = hmac::sign(key, text.as_bytes());
+        let mut bits = [0; 16];
+        bits.iter_mut().zip(tag.as_ref()).for_each(|(bits, tag)| *bits = *tag);
+        Self(hex::encode(&bits))
     }
 
     /// Reads the digits of one.
     pub fn parse(text: &str) -> Option<Self> {
-        let well_formed = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        well_formed.then(|| Self(text.to_owned()))
+        hex::is_128_bits(text).then(|| Self(text.to_owned()))
     }
 
     /// The digits.

@@ -6,7 +6,7 @@
 //! begins again.
 
 use getrandom::Error;
-use ring::hmac::{HMAC_SHA256, Key, sign};
+use ring::hmac::{HMAC_SHA256, Key};
 
 use super::cookie::Secret;
 
@@ -46,7 +46,7 @@ impl Nonces {
     /// When the system has no random numbers.
     pub fn make(&self, again: u8) -> Result<String, Error> {
         let body = format!("{}{again}", Secret::random()?.expose());
-        Ok(format!("{body}{}", self.mark(&body)))
+        Ok(format!("{body}{}", self.mark(&body).expose()))
     }
 
     /// Whose a value is; `None` where it is malformed.
@@ -57,12 +57,11 @@ impl Nonces {
         Secret::parse(random).and(Secret::parse(mark))?;
         // Found out in whatever time: who has the cookie may know that it is not ours.
         let other = Nonce::Other { next: Some(again + 1).filter(|next| *next <= MAX_AGAIN) };
-        Some(if self.mark(body) == mark { Nonce::Own } else { other })
+        Some(if self.mark(body).expose() == mark { Nonce::Own } else { other })
     }
 
-    /// 128 bits of a MAC, in hexadecimal digits.
-    fn mark(&self, body: &str) -> String {
-        sign(&self.0, body.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    fn mark(&self, body: &str) -> Secret {
+        Secret::derive(&self.0, body)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,9 +19,10 @@ use super::{
     sessions::{LoggedIn, OpenError, Sessions},
 };
 use crate::{
+    clock::unix_time,
     config::{GatewaySettings, RouteMode},
     gateway::origin::{self, Origin},
-    ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher, endings::is_name},
+    ticket::{self, Claims, Expected, Invalid, Keys, KeysError, Voucher, endings::is_login_id},
     user::User,
 };
 
@@ -259,7 +260,7 @@ impl PortalLogins {
             }
         };
         let (claims, trust) = self.verify(ticket, &nonce).await?;
-        let now = now();
+        let now = unix_time();
         let left = Duration::from_secs(claims.until.saturating_sub(now));
         if left.is_zero() {
             return Err(Invalid::Expired.into());
@@ -279,7 +280,7 @@ impl PortalLogins {
         vouched.push(Vouched {
             login: Arc::downgrade(&opened.login.user),
             voucher,
-            sid: claims.sid.filter(|sid| is_name(sid)),
+            sid: claims.sid.filter(|sid| is_login_id(sid)),
         });
         Ok(opened)
     }
@@ -291,7 +292,7 @@ impl PortalLogins {
 
     /// Ends the log-ins whose keys were withdrawn, as the settings say now; those that had them.
     pub fn end_withdrawn(&self) -> Vec<Arc<User>> {
-        let (keys, now) = (self.trust.borrow().keys.clone(), now());
+        let (keys, now) = (self.trust.borrow().keys.clone(), unix_time());
         self.end_where(|vouched| !vouched.voucher.holds(&keys, now))
     }
 
@@ -325,7 +326,7 @@ impl PortalLogins {
             let trust = newest.borrow_and_update().clone();
             let issuer = trust.portal.to_string();
             let expected = Expected { issuer: &issuer, namespace: &self.namespace, nonce };
-            match ticket::verify(ticket, &trust.keys, expected, now()) {
+            match ticket::verify(ticket, &trust.keys, expected, unix_time()) {
                 Err(Invalid::UnknownKey) if matches!(timeout_at(deadline, newest.changed()).await, Ok(Ok(()))) => {}
                 verified => return Ok((verified?, trust)),
             }
@@ -344,11 +345,6 @@ impl PortalLogins {
         used.insert(id, expires);
         Ok(())
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -388,7 +384,8 @@ mod tests {
 
     fn sign(key: &SigningKey, nonce: &str, until: u64) -> String {
         let user = User { name: "ada".into(), groups: vec!["dba".into()], ..User::default() };
-        key.sign(Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce, until, sid: "s" }, now()).unwrap()
+        key.sign(Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce, until, sid: "s" }, unix_time())
+            .unwrap()
     }
 
     fn logins(origin: &str, known: &[&SigningKey]) -> (watch::Sender<Arc<Trust>>, PortalLogins) {
@@ -401,7 +398,7 @@ mod tests {
         let key = SigningKey::generate().unwrap();
         let (_trust, logins) = logins("https://team-a.shell.example.com", &[&key]);
         let browser = depart(&logins, "");
-        let ticket = sign(&key, &browser.nonce, now() + 3600);
+        let ticket = sign(&key, &browser.nonce, unix_time() + 3600);
         let other = depart(&logins, "");
         for cookies in [other.cookie.as_str(), "", "__Host-webshell.team-a.nonce=0"] {
             assert_eq!(logins.redeem(&ticket, once(cookies)).await, Err(Refusal::Invalid(Invalid::Nonce)), "{cookies}");
@@ -422,7 +419,7 @@ mod tests {
         let second = depart(&logins, &first.cookie);
         assert_eq!((&first.cookie, &first.nonce), (&second.cookie, &second.nonce));
         for browser in [first, second] {
-            let ticket = sign(&key, &browser.nonce, now() + 3600);
+            let ticket = sign(&key, &browser.nonce, unix_time() + 3600);
             assert!(logins.redeem(&ticket, once(browser.cookie.as_str())).await.is_ok());
         }
     }
@@ -432,7 +429,7 @@ mod tests {
         let (old, new) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
         let (known, logins) = logins("https://team-a.shell.example.com", &[&old]);
         let browser = depart(&logins, "");
-        let ticket = sign(&new, &browser.nonce, now() + 3600);
+        let ticket = sign(&new, &browser.nonce, unix_time() + 3600);
         let redeem = || logins.redeem(&ticket, once(browser.cookie.as_str()));
         assert_eq!(redeem().await, Err(Refusal::Invalid(Invalid::UnknownKey)), "it never comes");
         let news = async {
@@ -447,10 +444,10 @@ mod tests {
         let key = SigningKey::generate().unwrap();
         let (_trust, logins) = logins("https://team-a.shell.example.com", &[&key]);
         let browser = depart(&logins, "");
-        let ended = sign(&key, &browser.nonce, now());
+        let ended = sign(&key, &browser.nonce, unix_time());
         let refused = logins.redeem(&ended, once(browser.cookie.as_str())).await;
         assert_eq!(refused, Err(Refusal::Invalid(Invalid::Expired)));
-        let long = sign(&key, &browser.nonce, now() + 1_000_000);
+        let long = sign(&key, &browser.nonce, unix_time() + 1_000_000);
         let cookie = logins.redeem(&long, once(browser.cookie.as_str())).await.unwrap().set_cookie;
         assert!(cookie.contains("; Max-Age=28800;"), "{cookie}");
     }
@@ -460,13 +457,13 @@ mod tests {
         let key = SigningKey::generate().unwrap();
         let [(_one, old), (_other, new)] = [(); 2].map(|()| logins("https://team-a.shell.example.com", &[&key]));
         let browser = depart(&old, "");
-        let ticket = sign(&key, &browser.nonce, now() + 3600);
+        let ticket = sign(&key, &browser.nonce, unix_time() + 3600);
         assert_eq!(new.redeem(&ticket, once(browser.cookie.as_str())).await, Err(Refusal::Again));
         assert!(old.redeem(&ticket, once(browser.cookie.as_str())).await.is_ok(), "nothing used it up");
         // It begins again where it came to, and arrives.
         let again = depart(&new, &browser.cookie);
         assert_ne!(again.nonce, browser.nonce);
-        let ticket = sign(&key, &again.nonce, now() + 3600);
+        let ticket = sign(&key, &again.nonce, unix_time() + 3600);
         assert!(new.redeem(&ticket, once(again.cookie.as_str())).await.is_ok());
         // Between two that stay, it does not go on without end.
         let mut browser = again;
