@@ -4,7 +4,7 @@
 //! known to ask for just this, word for word; any other question is for the user.
 
 /// What a password is called where the system speaks a language, in lower case, as PAM and its modules have it.
-const PASSWORD: [&str; 36] = [
+const PASSWORD: [&str; 43] = [
     "password",
     "ldap password",
     "kennwort",
@@ -41,10 +41,14 @@ const PASSWORD: [&str; 36] = [
     "密码",
     "密碼",
     "암호",
+    "口令",
+    "비밀번호",
+    "סיסמה",
+    "كلمة المرور",
+    "كلمة السر",
+    "รหัสผ่าน",
+    "mật khẩu",
 ];
-
-/// More of them, of languages that have no capitals.
-const PASSWORD_ELSEWHERE: [&str; 7] = ["口令", "비밀번호", "סיסמה", "كلمة المرور", "كلمة السر", "รหัสผ่าน", "mật khẩu"];
 
 /// What stands between such a word and the user it is for.
 const FOR: [&str; 9] = ["for", "für", "pour", "para", "per", "voor", "för", "dla", "для"];
@@ -73,8 +77,7 @@ pub(super) fn asks_for_password_of(user: &str, prompt: &str) -> bool {
 }
 
 fn is_password(words: &str) -> bool {
-    let words = words.to_lowercase();
-    PASSWORD.iter().chain(&PASSWORD_ELSEWHERE).any(|password| *password == words)
+    PASSWORD.contains(&words.to_lowercase().as_str())
 }
 
 /// `Password for user`, `Password for user@host`.
