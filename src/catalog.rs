@@ -47,12 +47,12 @@ pub struct Obstacle {
     /// A sentence for the user that says what to do.
     pub message: String,
     /// What sessions that live already go on with all the same.
-    pub kept: Option<Kept>,
+    pub last_good: Option<LastGood>,
 }
 
 /// What was in force before something was in the way.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct LastGood {
     /// What sessions go on with.
     pub access: Arc<Access>,
     /// Until when, where that is bounded.
@@ -109,7 +109,7 @@ impl Entry {
     pub fn in_force(&self) -> Result<&Access, &Obstacle> {
         match &self.access {
             Ok(access) => Ok(access),
-            Err(Obstacle { kept: Some(kept), .. }) => Ok(&kept.access),
+            Err(Obstacle { last_good: Some(last_good), .. }) => Ok(&last_good.access),
             Err(obstacle) => Err(obstacle),
         }
     }
@@ -120,19 +120,19 @@ impl Entry {
 impl Obstacle {
     /// Something in its manifest, or in what that names, cannot be used.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self { reason: Reason::Invalid, message: message.into(), kept: None }
+        Self { reason: Reason::Invalid, message: message.into(), last_good: None }
     }
 
     /// Has sessions that live go on with what was in force `before`: for `grace`, or without it as long as this is in the way.
     pub fn keep(&mut self, before: &Result<Arc<Access>, Self>, grace: Option<Duration>, now: Instant) {
         let (access, until) = match before {
             Ok(access) => (access, None),
-            Err(Self { kept: Some(kept), .. }) => (&kept.access, kept.until),
+            Err(Self { last_good: Some(last_good), .. }) => (&last_good.access, last_good.until),
             Err(_) => return,
         };
         let until = grace.map(|grace| until.unwrap_or(now + grace));
         let lasts = until.is_none_or(|until| now < until);
-        self.kept = lasts.then(|| Kept { access: Arc::clone(access), until });
+        self.last_good = lasts.then(|| LastGood { access: Arc::clone(access), until });
     }
 }
 
@@ -198,12 +198,12 @@ mod tests {
         let mut found = then(Ok(access()), grace, begin, 0);
         for after in [1, 15, 29] {
             found = then(Err(found), grace, begin, after);
-            assert!(found.kept.is_some(), "{after}");
+            assert!(found.last_good.is_some(), "{after}");
         }
         found = then(Err(found), grace, begin, 30);
-        assert!(found.kept.is_none());
-        assert!(then(Err(found), grace, begin, 31).kept.is_none(), "over is over");
-        assert!(then(Err(Obstacle::invalid("unusable")), grace, begin, 0).kept.is_none(), "nothing was in force");
+        assert!(found.last_good.is_none());
+        assert!(then(Err(found), grace, begin, 31).last_good.is_none(), "over is over");
+        assert!(then(Err(Obstacle::invalid("unusable")), grace, begin, 0).last_good.is_none(), "nothing was in force");
     }
 
     #[test]
@@ -211,10 +211,10 @@ mod tests {
         let begin = Instant::now();
         let not_ready = then(Ok(access()), None, begin, 0);
         let not_ready = then(Err(not_ready), None, begin, 3600);
-        assert!(not_ready.kept.is_some());
+        assert!(not_ready.last_good.is_some());
         let missing = then(Err(not_ready), Some(MISSING_GRACE), begin, 3600);
         let missing = then(Err(missing), Some(MISSING_GRACE), begin, 3629);
-        assert!(missing.kept.is_some());
-        assert!(then(Err(missing), Some(MISSING_GRACE), begin, 3630).kept.is_none());
+        assert!(missing.last_good.is_some());
+        assert!(then(Err(missing), Some(MISSING_GRACE), begin, 3630).last_good.is_none());
     }
 }

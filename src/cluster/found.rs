@@ -185,7 +185,8 @@ impl Found {
 
     /// Whether live sessions go on for a while though something is missing.
     pub(super) fn keeps(&self) -> bool {
-        let until = |obstacle: &Obstacle| obstacle.kept.as_ref().is_some_and(|kept| kept.until.is_some());
+        let until =
+            |obstacle: &Obstacle| obstacle.last_good.as_ref().is_some_and(|last_good| last_good.until.is_some());
         self.access.as_ref().is_err_and(until)
     }
 

@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use k8s_openapi::api::{core::v1, discovery::v1::EndpointSlice};
 use kube::{Api, Client, api::ListParams};
 
-use super::service::{self, Way};
+use super::service::{self, Addressing};
 use crate::{
     api::{ServiceRef, WebShellSpec},
     calls::{CallError, Calls, Purpose},
@@ -90,9 +90,9 @@ impl Fetch {
             Err(error) if error.is_not_found() => return Ok(Err(self.missing("Service"))),
             Err(error) => return Err(error),
         };
-        let (port, dial) = match service::way(&service, wanted) {
-            Ok((port, Way::To(dial))) => (port, Ok(dial)),
-            Ok((port, Way::ByEndpoints)) => {
+        let (port, dial) = match service::addressing(&service, wanted) {
+            Ok((port, Addressing::Dial(dial))) => (port, Ok(dial)),
+            Ok((port, Addressing::Headless)) => {
                 let of_service = format!("{}={}", SERVICE_NAME, wanted.name);
                 let params = ListParams::default().labels(&of_service);
                 let slices = calls.make(purpose, self.slices.list(&params)).await?;

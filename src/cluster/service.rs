@@ -17,18 +17,18 @@ const MAX_ADDRESSES: usize = 16;
 
 /// How a Service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// There.
-    To(Dial),
-    /// By its endpoints themselves: it is headless.
-    ByEndpoints,
+pub(super) enum Addressing {
+    /// There, by its own addresses or name.
+    Dial(Dial),
+    /// It is headless: by its endpoints themselves.
+    Headless,
 }
 
 /// The number of the port that is wanted, and how it is reached.
 ///
 /// # Errors
 /// Where there is no such port, or SSH cannot go by it.
-pub(super) fn way(service: &Service, wanted: &ServiceRef) -> Result<(u16, Way), Absence> {
+pub(super) fn addressing(service: &Service, wanted: &ServiceRef) -> Result<(u16, Addressing), Absence> {
     let none = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&none);
     let port = port(spec, wanted)?;
@@ -38,18 +38,21 @@ pub(super) fn way(service: &Service, wanted: &ServiceRef) -> Result<(u16, Way), 
             // With a dot at its end no search list has a part in it.
             Err(_) => Dial::Name(format!("{}.", name.trim_end_matches('.')), port),
         };
-        return Ok((port, Way::To(dial)));
+        return Ok((port, Addressing::Dial(dial)));
     }
     let addresses = spec.cluster_ips.as_deref().unwrap_or_default().iter().chain(&spec.cluster_ip);
     let addresses: BTreeSet<&str> = addresses.map(String::as_str).filter(|address| !address.is_empty()).collect();
     if addresses.contains("None") {
-        return Ok((port, Way::ByEndpoints));
+        return Ok((port, Addressing::Headless));
     }
     let dialled: Vec<_> = addresses.iter().filter_map(|address| address.parse().ok()).collect();
     if dialled.is_empty() {
         return Err(Absence::NotReady(format!("Service {} has no address yet; wait until it has", wanted.name)));
     }
-    Ok((port, Way::To(Dial::Addresses(dialled.into_iter().map(|address| SocketAddr::new(address, port)).collect()))))
+    Ok((
+        port,
+        Addressing::Dial(Dial::Addresses(dialled.into_iter().map(|address| SocketAddr::new(address, port)).collect())),
+    ))
 }
 
 /// The ready endpoints of a headless Service, by the port that each has under the wanted name.
@@ -140,8 +143,8 @@ mod tests {
         ServiceRef { name: "db-1".into(), port: port.into() }
     }
 
-    fn way_of(spec: Value, port: &str) -> Result<(u16, Way), Absence> {
-        way(&serde_json::from_value(json!({"spec": spec})).unwrap(), &wanted(port))
+    fn addressing_of(spec: Value, port: &str) -> Result<(u16, Addressing), Absence> {
+        addressing(&serde_json::from_value(json!({"spec": spec})).unwrap(), &wanted(port))
     }
 
     fn addresses(addresses: &[&str]) -> Dial {
@@ -154,34 +157,34 @@ mod tests {
             {"name": "web", "port": 80}, {"name": "ssh", "port": 2222, "targetPort": 22}, {"name": "dns", "port": 53, "protocol": "UDP"},
         ]);
         let spec = json!({"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"], "ports": ports});
-        let there = Way::To(addresses(&["10.96.0.7:2222", "[fd00::7]:2222"]));
-        assert_eq!(way_of(spec.clone(), "ssh"), Ok((2222, there)));
+        let there = Addressing::Dial(addresses(&["10.96.0.7:2222", "[fd00::7]:2222"]));
+        assert_eq!(addressing_of(spec.clone(), "ssh"), Ok((2222, there)));
         let text = "Service db-1 has no port named \"shh\", but the ports web, ssh, dns; name one of its ports";
-        assert_eq!(way_of(spec.clone(), "shh"), Err(Absence::Unusable(text.to_owned())));
+        assert_eq!(addressing_of(spec.clone(), "shh"), Err(Absence::Unusable(text.to_owned())));
         let text = "port dns of Service db-1 is UDP, and SSH needs TCP; name a port with protocol TCP";
-        assert_eq!(way_of(spec, "dns"), Err(Absence::Unusable(text.to_owned())));
-        let none = way(&Service::default(), &wanted("ssh"));
+        assert_eq!(addressing_of(spec, "dns"), Err(Absence::Unusable(text.to_owned())));
+        let none = addressing(&Service::default(), &wanted("ssh"));
         assert!(matches!(none, Err(Absence::Unusable(text)) if text.contains("no named ports")));
-        let unborn = way_of(json!({"clusterIP": "", "ports": ports}), "ssh");
+        let unborn = addressing_of(json!({"clusterIP": "", "ports": ports}), "ssh");
         assert!(matches!(unborn, Err(Absence::NotReady(_))));
         let headless = json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": ports});
-        assert_eq!(way_of(headless, "ssh"), Ok((2222, Way::ByEndpoints)));
+        assert_eq!(addressing_of(headless, "ssh"), Ok((2222, Addressing::Headless)));
     }
 
     #[test]
     fn an_external_name_is_taken_as_it_is() {
         let of = |name: &str| {
             let spec = json!({"type": "ExternalName", "externalName": name, "ports": [{"name": "ssh", "port": 22}]});
-            way_of(spec, "ssh").map(|(_, way)| way)
+            addressing_of(spec, "ssh").map(|(_, addressing)| addressing)
         };
         for name in ["vm.example.com", "vm.example.com."] {
             assert_eq!(
                 of(name),
-                Ok(Way::To(Dial::Name("vm.example.com.".into(), 22))),
+                Ok(Addressing::Dial(Dial::Name("vm.example.com.".into(), 22))),
                 "no search list has a part in it"
             );
         }
-        assert_eq!(of("10.0.4.12"), Ok(Way::To(addresses(&["10.0.4.12:22"]))));
+        assert_eq!(of("10.0.4.12"), Ok(Addressing::Dial(addresses(&["10.0.4.12:22"]))));
     }
 
     #[test]

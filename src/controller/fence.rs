@@ -97,18 +97,18 @@ impl Fence {
     /// # Errors
     /// When the certificates or the token that `config` names cannot be used.
     pub fn client(&self, config: Config) -> Result<Client, kube::Error> {
-        let layer = layer_fn(|inner| Gate { inner, fence: self.clone() });
-        Ok(ClientBuilder::try_from((config, Connections(self.clone())))?.with_layer(&layer).build())
+        let layer = layer_fn(|inner| FencedService { inner, fence: self.clone() });
+        Ok(ClientBuilder::try_from((config, FencedExecutor(self.clone())))?.with_layer(&layer).build())
     }
 }
 
 /// Lets calls that only read pass, and others while the fence is open.
-struct Gate<S> {
+struct FencedService<S> {
     inner: S,
     fence: Fence,
 }
 
-impl<S, B> Service<Request<Body>> for Gate<S>
+impl<S, B> Service<Request<Body>> for FencedService<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
     S::Future: Send + 'static,
@@ -155,9 +155,9 @@ async fn while_open<F: Future>(fence: &Fence, mut future: Pin<&mut F>) -> Option
 
 /// Runs the client's connections, which do its writing. So nothing that waits in one is written once the fence is over.
 #[derive(Clone)]
-struct Connections(Fence);
+struct FencedExecutor(Fence);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Connections {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for FencedExecutor {
     fn execute(&self, connection: F) {
         let fence = self.0.clone();
         tokio::spawn(async move { while_open(&fence, pin!(connection)).await });
@@ -212,26 +212,26 @@ mod tests {
             record.lock().push(request.method().clone());
             future::ready(Ok::<_, BoxError>(Response::new(StatusCode::OK)))
         });
-        let mut gate = Gate { inner, fence: fence.clone() };
+        let mut service = FencedService { inner, fence: fence.clone() };
         let writes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         for method in writes.clone() {
-            assert!(is_fenced(gate.call(request(method)).await), "nobody has opened it");
+            assert!(is_fenced(service.call(request(method)).await), "nobody has opened it");
         }
         open(&fence);
         advance(HOLDS - Duration::from_millis(1)).await;
         for method in writes.clone() {
-            gate.call(request(method)).await.unwrap();
+            service.call(request(method)).await.unwrap();
         }
         assert_eq!(*sent.lock(), writes);
         advance(Duration::from_millis(1)).await;
         for method in writes.clone() {
-            assert!(is_fenced(gate.call(request(method)).await), "its time is over");
+            assert!(is_fenced(service.call(request(method)).await), "its time is over");
         }
-        gate.call(request(Method::GET)).await.unwrap();
+        service.call(request(Method::GET)).await.unwrap();
         assert_eq!(sent.lock().len(), writes.len() + 1);
         open(&fence);
         fence.close();
-        assert!(is_fenced(gate.call(request(Method::PATCH)).await), "it was closed");
+        assert!(is_fenced(service.call(request(Method::PATCH)).await), "it was closed");
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,7 +254,7 @@ mod tests {
     async fn what_waits_in_a_connection_is_not_written_after_the_process_was_stopped() {
         let (fence, wake, written) = (fence(), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let (woken, count) = (wake.clone(), written.clone());
-        Connections(fence.clone()).execute(async move {
+        FencedExecutor(fence.clone()).execute(async move {
             loop {
                 count.fetch_add(1, SeqCst);
                 woken.notified().await;

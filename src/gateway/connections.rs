@@ -39,9 +39,9 @@ pub struct Place {
     _counted: CountedConnection,
 }
 
-/// Keeps a connection from giving way while it lives.
+/// Exempts a connection from eviction while it lives.
 #[derive(Debug)]
-pub struct Kept<'a>(&'a Place);
+pub struct Exemption<'a>(&'a Place);
 
 /// Whom a connection counts as one of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -152,9 +152,9 @@ impl Place {
     }
 
     /// Keeps the connection while what is returned lives: it is one of a terminal, whose number has a bound of its own.
-    pub fn keep(&self) -> Kept<'_> {
+    pub fn keep(&self) -> Exemption<'_> {
         self.set_kept(true);
-        Kept(self)
+        Exemption(self)
     }
 
     /// Waits until the connection must give way.
@@ -175,7 +175,7 @@ impl Drop for Place {
     }
 }
 
-impl Drop for Kept<'_> {
+impl Drop for Exemption<'_> {
     fn drop(&mut self) {
         self.0.set_kept(false);
     }

@@ -103,7 +103,7 @@ pub(super) struct Connection {
 }
 
 /// What of a request leads to a connection.
-pub(super) struct Way {
+pub(super) struct ConnectOptions {
     pub(super) target: Target,
     pub(super) dial: Option<Dial>,
     pub(super) host_keys: HostKeys,
@@ -150,8 +150,8 @@ async fn open_inner(
     } = request;
     let identity = Identity::of(&credentials).await?;
     let user = target.user.clone();
-    let way = Way { target, dial, host_keys, min_rsa_bits, admission, limit: connect_timeout, rekey };
-    let mut connection = connect(way, gate, output, &events).await?;
+    let options = ConnectOptions { target, dial, host_keys, min_rsa_bits, admission, limit: connect_timeout, rekey };
+    let mut connection = connect(options, gate, output, &events).await?;
 
     let _ = events.send(Event::Step(Step::Authenticate)).await;
     let login = Authentication { user: &user, identity, password: credentials.password, events: &events };
@@ -167,28 +167,33 @@ async fn open_inner(
 }
 
 /// Connects and exchanges keys, within the time limit.
-async fn connect(way: Way, gate: Gate, output: Output, events: &mpsc::Sender<Event>) -> Result<Connection, Failure> {
-    let deadline = Instant::now() + way.limit;
-    let elsewhere = way.dial.clone();
-    let there = elsewhere.unwrap_or_else(|| Dial::Name(way.target.host.clone(), way.target.port));
-    let stream = dial(&there, &way.admission, deadline, events).await?;
+async fn connect(
+    options: ConnectOptions,
+    gate: Gate,
+    output: Output,
+    events: &mpsc::Sender<Event>,
+) -> Result<Connection, Failure> {
+    let deadline = Instant::now() + options.limit;
+    let elsewhere = options.dial.clone();
+    let there = elsewhere.unwrap_or_else(|| Dial::Name(options.target.host.clone(), options.target.port));
+    let stream = dial(&there, &options.admission, deadline, events).await?;
     if let Ok(address) = stream.peer_addr() {
         let _ = events.send(Event::Connected(address)).await;
     }
     let _ = events.send(Event::Step(Step::Handshake)).await;
-    exchange_keys(stream, way, deadline, gate, output, events).await
+    exchange_keys(stream, options, deadline, gate, output, events).await
 }
 
 /// Exchanges keys over a connection, in time.
 pub(super) async fn exchange_keys(
     stream: TcpStream,
-    way: Way,
+    options: ConnectOptions,
     deadline: Instant,
     gate: Gate,
     output: Output,
     events: &mpsc::Sender<Event>,
 ) -> Result<Connection, Failure> {
-    let Way { target, host_keys, min_rsa_bits, limit, rekey, .. } = way;
+    let ConnectOptions { target, host_keys, min_rsa_bits, limit, rekey, .. } = options;
     let config = Arc::new(config(&host_keys, &target).await?);
     let login = Login { target, host_keys, min_rsa_bits, events: events.clone(), accepted: None, banner: 0 };
     let link = Arc::new(Link::default());

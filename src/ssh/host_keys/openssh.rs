@@ -16,7 +16,7 @@ use super::*;
 use crate::ssh::{
     Admission, Failure, Gate, KnownHostsError, RekeyLimits, Target,
     keygen::{Keygen, TINY},
-    shell::{Way, exchange_keys},
+    shell::{ConnectOptions, exchange_keys},
 };
 
 #[path = "../../../tests/support/packets.rs"]
@@ -262,7 +262,7 @@ async fn ours(case: &Case) -> Ours {
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let way = Way {
+    let options = ConnectOptions {
         target: Target { host: case.server.host.to_owned(), port: case.server.port, user: "ops".to_owned() },
         dial: None,
         host_keys: HostKeys { known_hosts, ..HostKeys::default() },
@@ -275,7 +275,7 @@ async fn ours(case: &Case) -> Ours {
     let connect = async {
         let deadline = Instant::now() + PATIENCE;
         // Dropped, the connection is closed, so that the server has done with it.
-        exchange_keys(stream, way, deadline, Gate::new(), Box::new(|_| ()), &events).await.map(drop)
+        exchange_keys(stream, options, deadline, Gate::new(), Box::new(|_| ()), &events).await.map(drop)
     };
     match tokio::join!(serve(&listener, &case.presented), connect).1 {
         Ok(()) => Ours::Accepted,
