@@ -29,12 +29,12 @@ pub struct Fetch {
 #[derive(Debug)]
 pub struct Fetched {
     secrets: BTreeMap<String, Result<Secret, Absence>>,
-    service: Option<Result<Led, Absence>>,
+    service: Option<Result<ServiceDestination, Absence>>,
 }
 
 /// Where a Service leads, and what there is to say of it.
 #[derive(Debug)]
-struct Led {
+struct ServiceDestination {
     destination: Destination,
     remark: Option<String>,
 }
@@ -84,7 +84,7 @@ impl Fetch {
         &self,
         wanted: &ServiceRef,
         (calls, purpose): Caller<'_>,
-    ) -> Result<Result<Led, Absence>, CallError> {
+    ) -> Result<Result<ServiceDestination, Absence>, CallError> {
         let service = match calls.make(purpose, self.services.get(&wanted.name)).await {
             Ok(service) => service,
             Err(error) if error.is_not_found() => return Ok(Err(self.missing("Service"))),
@@ -102,7 +102,7 @@ impl Fetch {
         };
         // Its host keys are known by its name, wherever it leads.
         let host = format!("{}.{}.svc", wanted.name, self.namespace);
-        Ok(dial.map(|dial| Led {
+        Ok(dial.map(|dial| ServiceDestination {
             destination: Destination { host, port, dial: Some(dial) },
             remark: service::remark(&service, &wanted.name),
         }))

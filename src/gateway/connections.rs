@@ -98,7 +98,7 @@ impl Connections {
         let evicted = CancellationToken::new();
         let number = open.tick();
         let entry = Entry {
-            holder: Holder::Address(network::of(address)),
+            holder: Holder::Address(network::client_key(address)),
             tick: number,
             kept: false,
             evicted: evicted.clone(),
@@ -140,7 +140,7 @@ impl Place {
     /// Notes who is behind the request that is under way.
     pub fn hold(&self, holder: Holder) {
         let holder = match holder {
-            Holder::Address(address) => Holder::Address(network::of(address)),
+            Holder::Address(address) => Holder::Address(network::client_key(address)),
             user @ Holder::User(_) => user,
         };
         let mut open = self.open.lock();

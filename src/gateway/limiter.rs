@@ -29,7 +29,7 @@ impl Limiter {
 
     /// Lets another one of `client` be under way; `None` where that would be too many.
     pub fn acquire(&self, client: IpAddr) -> Option<Permit> {
-        let client = network::of(client);
+        let client = network::client_key(client);
         let mut held = self.held.lock();
         let of_client = held.get(&client).copied().unwrap_or_default();
         if of_client >= self.most_of_one || held.values().sum::<usize>() >= self.most {

@@ -113,7 +113,7 @@ impl Server {
                 }
             };
             let Some((place, evicted)) = self.connections.admit(address) else {
-                if lines.lets("full", Some(network::of(address))) {
+                if lines.lets("full", Some(network::client_key(address))) {
                     warn!(client = %address, "a connection was refused: too many are open, and all are in use");
                 }
                 // Fresh sockets have room for it; where not, closing says enough.
@@ -135,7 +135,7 @@ impl Server {
                 }
             });
             if evicted {
-                if lines.lets("evicted", Some(network::of(address))) {
+                if lines.lets("evicted", Some(network::client_key(address))) {
                     warn!(client = %address, "too many connections are open: one gave way to a new one");
                 }
                 // Those that are new get to speak before they must give way themselves.

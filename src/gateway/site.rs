@@ -195,7 +195,7 @@ impl Site {
     }
 
     fn tell_of_refusal(&self, client: IpAddr, cause: &'static str, reason: &dyn Display) {
-        if self.refused_log_ins.lets(cause, Some(network::of(client))) {
+        if self.refused_log_ins.lets(cause, Some(network::client_key(client))) {
             warn!(%client, %reason, "a log-in was refused");
         }
     }

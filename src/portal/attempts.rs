@@ -77,12 +77,12 @@ impl LoginAttempts {
             make_room(&mut known.invalid, |since| (now - *since >= MEMORY, *since));
             known.invalid.insert(token, now);
         }
-        known.address(network::of(client), now).failed = Some(now);
+        known.address(network::client_key(client), now).failed = Some(now);
     }
 
     /// Waits for a turn of `client`; `None` where it does not come in time.
     pub(super) async fn take(&self, client: IpAddr) -> Option<Attempt> {
-        timeout(PATIENCE, self.wait(network::of(client))).await.ok().flatten()
+        timeout(PATIENCE, self.wait(network::client_key(client))).await.ok().flatten()
     }
 
     async fn wait(&self, client: IpAddr) -> Option<Attempt> {

@@ -223,7 +223,7 @@ impl Site {
             read.as_mut().zeroize();
         }
         let reviewed = self.tokens.review(&token.0, client).await.inspect_err(|reason| match reason {
-            reason if !self.refused_log_ins.lets(reason.cause(), Some(network::of(client))) => {}
+            reason if !self.refused_log_ins.lets(reason.cause(), Some(network::client_key(client))) => {}
             token::Refusal::Unavailable(error) => warn!(%client, %error, "a log-in could not be decided"),
             reason => warn!(%client, %reason, "a log-in was refused"),
         });

@@ -54,7 +54,7 @@ pub struct Denials(Throttle);
 impl Denials {
     /// Somebody was refused, as in [`denied`].
     pub fn denied(&self, subject: Subject<'_>, reason: &'static str) {
-        if !subject.user.is_empty() || self.0.lets(reason, Some(network::of(subject.client))) {
+        if !subject.user.is_empty() || self.0.lets(reason, Some(network::client_key(subject.client))) {
             denied(subject, reason);
         }
     }

@@ -56,7 +56,7 @@ pub enum Malformed {
 
 /// Why an answer is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unbelievable {
+pub enum AnswerError {
     /// It is none.
     #[error("the answer is malformed")]
     Malformed,
@@ -125,16 +125,16 @@ pub fn is_login_id(text: &str) -> bool {
 ///
 /// # Errors
 /// Says why the answer is not believed.
-pub fn read_ended(answer: &str, keys: &Keys, issuer: &str, question: &[u8]) -> Result<BTreeSet<String>, Unbelievable> {
-    let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Unbelievable::Malformed);
-    let (payload, signature) = answer.trim_end().split_once('.').ok_or(Unbelievable::Malformed)?;
-    let statement: Statement = serde_json::from_slice(&decode(payload)?).map_err(|_| Unbelievable::Malformed)?;
-    let key = keys.0.get(&statement.kid).ok_or(Unbelievable::Signature)?;
+pub fn read_ended(answer: &str, keys: &Keys, issuer: &str, question: &[u8]) -> Result<BTreeSet<String>, AnswerError> {
+    let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| AnswerError::Malformed);
+    let (payload, signature) = answer.trim_end().split_once('.').ok_or(AnswerError::Malformed)?;
+    let statement: Statement = serde_json::from_slice(&decode(payload)?).map_err(|_| AnswerError::Malformed)?;
+    let key = keys.0.get(&statement.kid).ok_or(AnswerError::Signature)?;
     let signed = format!("{CONTEXT}{payload}");
     let verified = UnparsedPublicKey::new(&ED25519, &key.public).verify(signed.as_bytes(), &decode(signature)?);
-    verified.map_err(|_| Unbelievable::Signature)?;
+    verified.map_err(|_| AnswerError::Signature)?;
     if statement.iss != issuer || statement.question != hex::encode(&Sha256::digest(question)) {
-        return Err(Unbelievable::Question);
+        return Err(AnswerError::Question);
     }
     Ok(statement.ended)
 }
@@ -170,19 +170,19 @@ mod tests {
         let again = Question::new(sids(&[1, 2])).unwrap().to_json();
         let less = Question { sids: sids(&[1]), ..Question::parse(question.as_bytes()).unwrap() }.to_json();
         for other in [&again, &less] {
-            assert_eq!(read(&answer, &keys(&[&key]), other), Err(Unbelievable::Question));
+            assert_eq!(read(&answer, &keys(&[&key]), other), Err(AnswerError::Question));
         }
         assert_eq!(
             read_ended(&answer, &keys(&[&key]), "https://other", question.as_bytes()),
-            Err(Unbelievable::Question)
+            Err(AnswerError::Question)
         );
-        assert_eq!(read(&answer, &keys(&[&other]), &question), Err(Unbelievable::Signature));
+        assert_eq!(read(&answer, &keys(&[&other]), &question), Err(AnswerError::Signature));
         let (payload, signature) = answer.split_once('.').unwrap();
         let forged = other.tell_ended(PORTAL, question.as_bytes(), sids(&[1])).unwrap();
         let theirs = forged.split_once('.').unwrap().0;
         assert_eq!(
             read(&format!("{theirs}.{signature}"), &keys(&[&key, &other]), &question),
-            Err(Unbelievable::Signature)
+            Err(AnswerError::Signature)
         );
         for none in ["", ".", payload, &format!("{payload}."), "{}.x"] {
             assert!(read(none, &keys(&[&key]), &question).is_err(), "{none}");
@@ -198,7 +198,7 @@ mod tests {
         let user = crate::user::User { name: "ada".into(), ..Default::default() };
         let order = Order { issuer: PORTAL, namespace: "team-a", user: &user, nonce: "n", until: 60, sid: "s" };
         let ticket = key.sign(order, 0).unwrap();
-        assert_eq!(read_ended(&ticket, &keys(&[&key]), PORTAL, b"{}"), Err(Unbelievable::Malformed));
+        assert_eq!(read_ended(&ticket, &keys(&[&key]), PORTAL, b"{}"), Err(AnswerError::Malformed));
     }
 
     #[test]

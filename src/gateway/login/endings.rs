@@ -24,7 +24,7 @@ use crate::{
     session::Registry,
     ticket::{
         SignError,
-        endings::{MAX_ANSWER, MAX_ASKED, Question, Unbelievable, read_ended},
+        endings::{AnswerError, MAX_ANSWER, MAX_ASKED, Question, read_ended},
     },
 };
 
@@ -53,7 +53,7 @@ enum AskError {
     #[error("no answer within {} s", LIMIT.as_secs())]
     Late,
     #[error(transparent)]
-    Unbelievable(#[from] Unbelievable),
+    AnswerError(#[from] AnswerError),
     #[error(transparent)]
     Random(#[from] SignError),
     #[error("its address is malformed: {0}")]
@@ -133,5 +133,5 @@ async fn ask(service: &str, question: String) -> Result<String, AskError> {
         Ok(http::read(answer.into_body(), MAX_ANSWER).await?)
     };
     let (answer, _) = tokio::join!(exchange, connection);
-    String::from_utf8(answer?.to_vec()).map_err(|_| Unbelievable::Malformed.into())
+    String::from_utf8(answer?.to_vec()).map_err(|_| AnswerError::Malformed.into())
 }
