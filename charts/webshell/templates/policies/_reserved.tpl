@@ -28,10 +28,6 @@ variables.reserved.exists(r, h == r || {{ if eq .Values.route.mode "Host" }}h.en
 {{- define "webshell.reservedConditions" -}}
 - name: tenants
   expression: "!(request.namespace in {{ prepend .Values.reservedHosts.exemptNamespaces .Release.Namespace | include "webshell.celList" }})"
-{{- with .Values.reservedHosts.exemptUsers }}
-- name: not-exempt
-  expression: "!(request.userInfo.username in {{ include "webshell.celList" . }})"
-{{- end }}
 {{- end }}
 
 {{/* Variables for annotations. `refused` are those of an ingress controller that are not listed, as far as somebody has just written them, or
@@ -54,6 +50,8 @@ the hosts and paths that they are for (variable routed). */}}
 {{- include "webshell.reservedVariable" . }}
 - name: controller
   expression: request.userInfo.username == {{ include "webshell.cel" (include "webshell.controllerUser" .) }}
+- name: exemptUser
+  expression: request.userInfo.username in {{ include "webshell.celList" .Values.reservedHosts.exemptUsers }}
 - name: annotations
   expression: object.metadata.?annotations.orValue({})
 - name: before
@@ -95,12 +93,20 @@ the hosts and paths that they are for (variable routed). */}}
   reason: Forbidden
 {{- end }}
 
-{{/* The validation of hosts, by variables claims (the reserved ones among them) and claimed (whether anybody has just written them). */}}
+{{/* The validation of hosts, by variables claims (the reserved ones among them) and claimed (whether anybody has just written them).
+`challenges` is CEL for whether they are claimed for ACME challenges only, as exempt users may: what such a user writes is often a tenant's
+wish, as cert-manager's routes are. */}}
 {{- define "webshell.claimValidation" -}}
-- expression: variables.controller || !variables.claimed || variables.claims.size() == 0
+- expression: variables.controller || !variables.claimed || variables.claims.size() == 0 || (variables.exemptUser && {{ .challenges }})
   messageExpression: >-
-    variables.claims.join(', ') + {{ printf " would take requests for WebShell, at %s: name other hosts" (include "webshell.reservedHosts" .) | include "webshell.cel" }}
+    variables.claims.join(', ') + {{ printf " would take requests for WebShell, at %s: " (include "webshell.reservedHosts" .root) | include "webshell.cel" }} +
+    (variables.exemptUser ? {{ include "webshell.cel" "users in reservedHosts.exemptUsers may name these for ACME challenges only, by an Ingress or HTTPRoute that has no other path there than /.well-known/acme-challenge/<token>, no wildcard, no certificate and no name for external-dns" }} : 'name other hosts')
   reason: Forbidden
+{{- end }}
+
+{{/* In CEL: whether path is one of an ACME challenge (RFC 8555, section 8.3), whose token is base64url and thus no expression. */}}
+{{- define "webshell.isChallenge" -}}
+path.matches('^/[.]well-known/acme-challenge/[A-Za-z0-9_-]+$')
 {{- end }}
 
 {{/* In CEL: the host of the gateway of the request's namespace, and what its paths begin with. */}}
