@@ -450,6 +450,4 @@ impl fmt::Display for ExpectedKey {
 }
 
 #[cfg(test)]
-mod openssh;
-#[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@ use russh::keys::{PublicKey, decode_secret_key};
 use super::*;
 use crate::ssh::keygen::{Keygen, TINY};
 
+mod openssh;
+
 fn line(host: &str, key: &PublicKey) -> String {
     format!("{host} {}\n", key.to_openssh().unwrap().trim())
 }
