@@ -136,6 +136,8 @@ test('what is uninstalled leaves no trace, and takes up what the users have when
   ]) {
     await uninstall(installed);
     await terminal.says('The gateway stopped.');
+    // It would ask its gateway who is logged in, and there is none.
+    await terminal.page.close();
     await isGone(tenant);
     if (flags) await assert.rejects(make(VALUES, { release }), /cannot be imported into the current release/, how);
     await make(VALUES, { release, flags });

@@ -51,11 +51,12 @@ impl Access {
     /// When the API server does not answer, or the user has too much asked.
     pub async fn may_open_any(&self, user: &User, namespace: &str, shells: &[ShellKey]) -> Result<bool, Undecided> {
         let visible = self.lists.visible(user, Some(namespace), shells).await.map_err(|error| unanswered(&error))?;
-        match (visible.shells.is_empty(), visible.complete) {
-            (false, _) => Ok(true),
-            (true, true) => Ok(false),
-            (true, false) => Err(Undecided::TooOften),
+        if visible.shells.is_empty() && visible.complete {
+            return Ok(false);
         }
+        // What a list may still show is too old to let somebody in by.
+        let is_known = visible.shells.iter().any(|shell| self.lists.is_known_to_open(user, shell));
+        if is_known { Ok(true) } else { Err(Undecided::TooOften) }
     }
 
     /// Whether the user may open one shell. A refusal is never an answer from before: the right may have been given since.
@@ -80,4 +81,29 @@ impl Access {
 fn unanswered(error: &CallError) -> Undecided {
     warn!(%error, "it could not be decided who may open what");
     Undecided::Unanswered
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::rights::{lists::BELIEVED, scripted::Scripted};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_too_old_lets_nobody_in() {
+        let api = Scripted::new(Duration::ZERO, |review| review == "ada n-000 s-0");
+        let access = Access::new(api.client.clone());
+        let ada = User { name: "ada".to_owned(), ..User::default() };
+        let shells = |namespace: &str, count: usize| -> Vec<_> {
+            let key = |number| ShellKey { namespace: namespace.to_owned(), name: format!("s-{number}") };
+            (0..count).map(key).collect()
+        };
+        assert!(access.may_open_any(&ada, "n-000", &shells("n-000", 1)).await.unwrap());
+        advance(BELIEVED).await;
+        // All that she may have asked is asked about others.
+        access.allowed(&ada, &shells("n-001", 2000)).await.unwrap();
+        let refused = access.may_open_any(&ada, "n-000", &shells("n-000", 1)).await;
+        assert!(matches!(refused, Err(Undecided::TooOften)), "{refused:?}");
+    }
 }
