@@ -100,7 +100,7 @@ struct Failing {
 impl Failing {
     /// How long to wait after one more. The last quarter of it is random, so that not all come at once.
     fn pause(&mut self, error: &Error) -> Duration {
-        let longest = if code(error) == Some(404) { LONGEST_UNKNOWN } else { LONGEST };
+        let longest = if is_unknown(error) { LONGEST_UNKNOWN } else { LONGEST };
         let pause = self.pause.map_or(FIRST, |pause| pause * 2).min(longest);
         self.pause = Some(pause);
         let random = getrandom::u32().unwrap_or_default() % 1024;
@@ -122,6 +122,11 @@ impl Failing {
     fn is_over(&mut self) -> bool {
         std::mem::take(self).said.is_some()
     }
+}
+
+/// Whether the API server knows no such kind.
+pub fn is_unknown(error: &Error) -> bool {
+    code(error) == Some(404)
 }
 
 /// Whether a watch cannot go on from where it was: that was too long ago, or the kind is not there any more. Told within a watch the

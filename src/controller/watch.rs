@@ -147,13 +147,15 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     let cache = cache.clone();
-    let changes = watch::events(api, config, source.name()).map_ok(move |event| {
-        if let Event::Apply(object) = &event
-            && cache.has(source, object.meta())
-        {
-            return Vec::new();
+    let changes = watch::events(api, config, source.name()).map(move |event| match event {
+        Ok(Event::Apply(object)) if cache.has(source, object.meta()) => Ok(Vec::new()),
+        Ok(event) => Ok(observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default()),
+        // With its definition all objects of a kind are gone, though the watch may not have told of each.
+        Err(error) if source == Source::Children(Kind::HttpRoute) && watch::is_unknown(&error) => {
+            cache.take(source, Event::Init);
+            Ok(cache.take(source, Event::InitDone))
         }
-        observed(&event, &observe).map(|event| cache.take(source, event)).unwrap_or_default()
+        Err(error) => Err(error),
     });
     to_requests(changes).boxed()
 }
