@@ -49,12 +49,9 @@ fn without_rights(program: &str) -> Command {
     command
 }
 
-/// Where several shells are served, by the line that says so.
-fn authority(line: &str) -> String {
-    let url = line.strip_prefix("WebShell is ready: ").unwrap();
-    let authority = url.strip_prefix("http://").and_then(|url| url.strip_suffix('/')).unwrap();
-    assert!(!authority.contains('/'), "{url}");
-    authority.to_owned()
+/// Where shells are served, and the page's path there, by the line that says so.
+fn address(line: &str) -> (&str, &str) {
+    line.strip_prefix("WebShell is ready: http://").unwrap().split_once('/').unwrap()
 }
 
 /// What the list says there.
@@ -231,7 +228,8 @@ async fn a_password_leaves_no_copy_once_its_manifest_is_gone() {
     };
     write(&file, &format!("{shell}\n{}", secret(&canary)));
     let mut local = Local::start(&["--file", file.to_str().unwrap(), "--auth", "none"]);
-    let authority = authority(&local.line().await);
+    let line = local.line().await;
+    let (authority, _) = address(&line);
     // Files are read once more when they begin to be watched: what moves meanwhile may be missed by one look.
     let found = async {
         while occurrences(local.pid(), canary.as_bytes()) == 0 {
@@ -243,7 +241,7 @@ async fn a_password_leaves_no_copy_once_its_manifest_is_gone() {
     let changed = shell.replace("username: ops", "username: somebody");
     write(&file, &format!("{changed}\n{}", secret("another")));
     let gone = async {
-        while !shells(&authority).await.to_string().contains("somebody@")
+        while !shells(authority).await.to_string().contains("somebody@")
             || occurrences(local.pid(), canary.as_bytes()) > 0
         {
             sleep(LOOK).await;
@@ -257,7 +255,10 @@ async fn a_password_leaves_no_copy_once_its_manifest_is_gone() {
 #[tokio::test]
 async fn several_shells_are_opened_from_their_list() {
     let mut local = Local::start(&["--file", "examples", "--auth", "none"]);
-    let list = shells(&authority(&local.line().await)).await;
+    let line = local.line().await;
+    let (authority, path) = address(&line);
+    assert_eq!(path, "", "the list");
+    let list = shells(authority).await;
     assert!(list["shells"].as_array().unwrap().len() > 1, "{list}");
     let (in_order, log) = local.stop().await;
     assert!(in_order, "{log}");
