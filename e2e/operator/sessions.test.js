@@ -113,11 +113,13 @@ async function ticketsAreOfNoUseElsewhere({ context }, first, second) {
   const logsIn = async (tenant, Cookie) => {
     const headers = { Origin: PORTAL, Cookie, 'Content-Type': 'application/x-www-form-urlencoded' };
     const body = new URLSearchParams({ ticket, shell: 'db-1' }).toString();
-    return (await send(`${origin(tenant)}/${tenant.namespace}/-/session`, { method: 'POST', headers, body })).status;
+    const answer = await send(`${origin(tenant)}/${tenant.namespace}/-/session`, { method: 'POST', headers, body });
+    return [answer.status, answer.headers.location].filter(Boolean).join(' ');
   };
-  assert.equal(await logsIn(second, nonce.replaceAll(first.namespace, second.namespace)), 401);
-  assert.equal(await logsIn(first, ''), 401, 'nor in another browser');
-  assert.equal(await logsIn(first, nonce), 303);
+  const again = `303 /${second.namespace}/-/login?shell=db-1`;
+  assert.equal(await logsIn(second, nonce.replaceAll(first.namespace, second.namespace)), again, 'it is no nonce of its own');
+  assert.equal(await logsIn(first, ''), '401', 'nor in another browser');
+  assert.equal(await logsIn(first, nonce), `303 /${first.namespace}/db-1/`);
 }
 
 test('a controller that is replaced ends no session and changes nothing', async (t) => {
