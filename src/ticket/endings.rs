@@ -144,14 +144,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ticket::{Expected, Invalid, Order, verify};
+    use crate::ticket::{Expected, Invalid, Order, tests::known as keys, verify};
 
     const PORTAL: &str = "https://shell.example.com";
-
-    fn keys(keys: &[&SigningKey]) -> Keys {
-        let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
-        Keys::parse(&json!({"keys": keys}).to_string()).unwrap()
-    }
 
     fn sids(names: &[u128]) -> BTreeSet<String> {
         names.iter().map(|name| format!("{name:032x}")).collect()

@@ -25,7 +25,8 @@ fn expected(nonce: &str) -> Expected<'_> {
     Expected { issuer: PORTAL, namespace: "team-a", nonce }
 }
 
-fn known(keys: &[&SigningKey]) -> Keys {
+/// A set of the public halves of these keys.
+pub(crate) fn known(keys: &[&SigningKey]) -> Keys {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     Keys::parse(&json!({"keys": keys}).to_string()).unwrap()
 }

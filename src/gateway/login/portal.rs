@@ -351,17 +351,10 @@ impl PortalLogins {
 mod tests {
     use std::iter::once;
 
-    use serde_json::json;
-
     use super::*;
-    use crate::ticket::{Order, SigningKey};
+    use crate::ticket::{Order, SigningKey, tests::known as keys};
 
     const PORTAL: &str = "https://shell.example.com";
-
-    fn keys(keys: &[&SigningKey]) -> Keys {
-        let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
-        Keys::parse(&json!({"keys": keys}).to_string()).unwrap()
-    }
 
     fn trust(origin: &str, known: &[&SigningKey]) -> Arc<Trust> {
         let lifetime = Duration::from_secs(8 * 3600);
